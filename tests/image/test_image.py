@@ -7,7 +7,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.image.making import make
 
 from windrow import __version__
 
 ROOT = Path(__file__).parents[2]
 MB_MOST = 60
-
-
-def make(place: Path) -> str:
-    """What it says of it."""
-    command = [sys.executable, str(ROOT / "scripts" / "image"), "--into", str(place)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 class Image:

@@ -16,7 +16,6 @@ from tests.qemu.arriving import Node as Arriving
 from tests.qemu.conftest import Ns as Pod
 from tests.qemu.policed import GATEWAY, Node
 from tests.unit import policyworld as world
-from tests.unit.policyworld import policy
 
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
@@ -62,13 +61,13 @@ def test_the_truth_table_in_frames_by_nftables() -> None:
 
 
 def compared(node: Node, every: int) -> None:
-    node.passing([(a, b) for a in node.pods for b in node.pods if a != b])  # everybody's MAC is known by then
+    node.passing(node.pairs)  # everybody's MAC is known by then
     wrong = node.wrong(list(world.texts())[3::every])
     assert not wrong, (len(wrong), wrong[:5])
 
 
 def test_the_host_itself_gets_in_and_out_and_others_do_not(node: Node) -> None:
-    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+    node.police(node.with_policy(*CLOSED))
     inside, other = list(node.pods)[:2]
     arrived = node.passing([(other, inside), (GATEWAY, inside)])
     assert (GATEWAY, inside, "TCP", 80) in arrived and (other, inside, "TCP", 80) not in arrived
@@ -82,7 +81,7 @@ def test_whether_nft_can_do_it_is_what_nft_finds(new_ns: Callable[[], KernelNs])
 
 
 def test_what_was_flushed_is_seen_and_put_right(node: Node) -> None:
-    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    wanted = node.with_policy(*CLOSED)
     node.police(wanted)
     node.ns.must("ip6tables-legacy", "-t", "security", "-F")
     assert node.seen() != wanted

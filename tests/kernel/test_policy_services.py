@@ -6,9 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.qemu.test_policies import OUTSIDE, Node, of
-from tests.unit import policyworld as world
-from tests.unit.policyworld import policy
+from tests.qemu.policed import OUTSIDE, Node
 
 SERVICES = {"10.53.0.1": "y/a", "10.53.0.2": "z/a", "10.53.0.3": ""}
 """Address -> the pod that answers; empty: somebody outside."""
@@ -23,7 +21,7 @@ def node() -> Iterator[Node]:
     made.ns.ip("link set br0 type bridge nf_call_iptables 1")
     for address, pod in SERVICES.items():
         words = ("-t", "nat", "-A", "PREROUTING", "-d", address, "-j", "DNAT")
-        made.ns.must("iptables-legacy", *words, "--to-destination", of(made, pod) if pod else OUTSIDE)
+        made.ns.must("iptables-legacy", *words, "--to-destination", made.address(pod) if pod else OUTSIDE)
     with made.outside.inside(lambda: socket.create_server((OUTSIDE, PORT))):
         yield made
     made.close()
@@ -39,11 +37,11 @@ def asked(node: Node, pod: str) -> set[str]:
             return False
         return True
 
-    return {address for address in SERVICES if node.of(of(node, pod)).inside(lambda a=address: connects(a))}
+    return {address for address in SERVICES if node.of(node.address(pod)).inside(lambda a=address: connects(a))}
 
 
 def police(node: Node, namespace: str, spec: str) -> None:
-    node.police(node.wanted(world.cluster([policy(namespace, spec)], node.there)))
+    node.police(node.with_policy(namespace, spec))
 
 
 def test_without_policies_all_answer_on_the_same_bridge_too(node: Node) -> None:
@@ -77,9 +75,9 @@ def test_datagrams_in_fragments_arrive_whole(node: Node) -> None:
     out = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {team: blue}}}]}]}"
     police(node, "x", out)
     text = bytes(8000)
-    target = of(node, SERVICES[TO_Y])
+    target = node.address(SERVICES[TO_Y])
     for address in (TO_Y, target):
-        sender = node.of(of(node, "x/a")).inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sender = node.of(node.address("x/a")).inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         with sender:
             sender.sendto(text, (address, PORT))
             listening = node.udp[target, PORT]

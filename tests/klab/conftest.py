@@ -49,6 +49,11 @@ class Lab:
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]
         return found
 
+    def checks(self, *, timeout_s: float = 400.0) -> list[dict[str, Any]]:
+        """The scenario's, with what became of each."""
+        found: list[dict[str, Any]] = json.loads(self.said("check", "--json", timeout_s=timeout_s))["checks"]
+        return found
+
 
 @pytest.fixture(scope="module")
 def scenario() -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.image import making
 
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / "build" / "image"
@@ -13,7 +13,5 @@ PLACE = ROOT / "build" / "image"
 
 def make() -> Path:
     """As the chart asks for it, of this checkout."""
-    command = [sys.executable, str(ROOT / "scripts" / "image"), "--into", str(PLACE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
-    assert done.returncode == 0, done.stdout + done.stderr
+    making.make(PLACE)
     return PLACE / "windrow.tar"

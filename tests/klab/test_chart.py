@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -81,8 +80,7 @@ def test_the_chart_makes_the_networks(lab: Lab, chart: Chart) -> None:
     """By agents with the accounts, the capabilities and the volumes that the chart gives them."""
     chart.rolled_out("daemonset/windrow-agent")
     assert set(chart.agents()) == set(NODES)
-    report = json.loads(lab.said("check", "--json", timeout_s=400.0))
-    assert [(one["name"], one["detail"]) for one in report["checks"] if not one["ok"]] == []
+    assert [(one["name"], one["detail"]) for one in lab.checks() if not one["ok"]] == []
     found = {one["status"]["node"]: one["status"]["conditions"] for one in lab.objects("vlanstatuses")}
     assert set(found) == set(NODES)
 

@@ -91,8 +91,7 @@ def overlay(lab: Lab) -> Overlay:
 
 
 def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
-    report = json.loads(lab.said("check", "--json", timeout_s=400.0))
-    assert [(one["name"], one["detail"]) for one in report["checks"] if not one["ok"]] == []
+    assert [(one["name"], one["detail"]) for one in lab.checks() if not one["ok"]] == []
 
 
 def test_pods_of_all_four_nodes_reach_each_other(overlay: Overlay) -> None:

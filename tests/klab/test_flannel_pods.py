@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import pytest
 from tests.klab.conftest import Lab
@@ -33,8 +32,7 @@ def reaches(lab: Lab, pod: str, address: str) -> bool:
 
 
 def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
-    report = json.loads(lab.said("check", "--json", timeout_s=400.0))
-    assert [(one["name"], one["detail"]) for one in report["checks"] if not one["ok"]] == []
+    assert [(one["name"], one["detail"]) for one in lab.checks() if not one["ok"]] == []
 
 
 def test_whose_plugin_made_them(lab: Lab, addresses: dict[str, str]) -> None:

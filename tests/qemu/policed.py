@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import permutations
 
 from tests.qemu.conftest import Ns
 from tests.unit import policyworld as world
@@ -65,6 +66,15 @@ class Node:
         )
         self.pods[address] = pod
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Of pods, by their addresses: each with each other one, both ways."""
+        return list(permutations(self.pods, 2))
+
+    def address(self, pod: str) -> str:
+        """Of `namespace/name`."""
+        return next(p.pod.addresses[0] for p in self.there if f"{p.pod.meta.namespace}/{p.pod.name}" == pod)
+
     def of(self, address: str) -> Ns:
         return {OUTSIDE: self.outside, GATEWAY: self.ns}.get(address) or self.pods[address]
 
@@ -83,6 +93,10 @@ class Node:
 
     def wanted(self, cluster: Cluster) -> RuleTable:
         return world.tables(cluster, self.there)["n1"]
+
+    def with_policy(self, namespace: str, spec: str) -> RuleTable:
+        """Where there is this one alone."""
+        return self.wanted(world.cluster([world.policy(namespace, spec)], self.there))
 
     def seen(self) -> RuleTable:
         found = self.ns.inside(self.filters.policies)
@@ -142,8 +156,7 @@ class Node:
     def wrong(self, policies: Iterable[tuple[str, str]]) -> list[str]:
         """What passed and should not, or should have, with each of these: between each two pods, by TCP and UDP; and to
         the world outside and from it."""
-        pairs = [(a, b) for a in self.pods for b in self.pods if a != b]
-        pairs += [(a, OUTSIDE) for a in self.pods] + [(OUTSIDE, a) for a in self.pods]
+        pairs = self.pairs + [(a, OUTSIDE) for a in self.pods] + [(OUTSIDE, a) for a in self.pods]
         found: list[str] = []
         for namespace, spec in policies:
             objects = world.cluster([world.policy(namespace, spec)], self.there)

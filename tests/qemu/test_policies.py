@@ -32,8 +32,7 @@ KILLS = int(os.environ.get("WINDROW_KILLS", "20"))
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     made = Node()
-    pairs = [(a, b) for a in made.pods for b in made.pods if a != b]
-    made.passing(pairs)  # everybody's MAC is known by then
+    made.passing(made.pairs)  # everybody's MAC is known by then
     yield made
     made.close()
 
@@ -42,11 +41,6 @@ def node() -> Iterator[Node]:
 def _open(node: Node) -> Iterator[None]:
     yield
     node.police(RuleTable())
-
-
-def of(node: Node, name: str) -> str:
-    namespace, _, letter = name.partition("/")
-    return next(p.pod.addresses[0] for p in node.there if (p.pod.meta.namespace, p.pod.name) == (namespace, letter))
 
 
 def test_the_truth_table_in_frames(node: Node) -> None:
@@ -60,8 +54,8 @@ CLOSED = ("x", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
 
 
 def test_the_host_itself_gets_in_and_out(node: Node) -> None:
-    node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
-    inside, other = of(node, "x/a"), of(node, "x/b")
+    node.police(node.with_policy(*CLOSED))
+    inside, other = node.address("x/a"), node.address("x/b")
     assert (other, inside, "TCP", 80) not in node.passing([(other, inside)])
     assert (GATEWAY, inside, "TCP", 80) in node.passing([(GATEWAY, inside)])
     assert node.pods[inside].run("ping", "-c1", "-W2", GATEWAY).returncode == 0
@@ -70,14 +64,14 @@ def test_the_host_itself_gets_in_and_out(node: Node) -> None:
 
 def test_what_is_established_goes_on_and_nothing_new_begins(node: Node) -> None:
     """From the first policy of a host on: before it, nobody noted which connections there were."""
-    node.police(node.wanted(world.cluster([policy("z", "{podSelector: {}}")], node.there)))
-    source, target = of(node, "y/a"), of(node, "x/a")
+    node.police(node.with_policy("z", "{podSelector: {}}"))
+    source, target = node.address("y/a"), node.address("x/a")
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(node.of(target).inside(lambda: socket.create_server((target, 8080))))
         there = (target, 8080)
         opened = stack.enter_context(node.of(source).inside(lambda: socket.create_connection(there, timeout=3)))
         served = stack.enter_context(server.accept()[0])
-        node.police(node.wanted(world.cluster([policy(*CLOSED)], node.there)))
+        node.police(node.with_policy(*CLOSED))
         for left, right in ((opened, served), (served, opened)):
             left.sendall(b"still here")
             right.settimeout(5)
@@ -87,9 +81,9 @@ def test_what_is_established_goes_on_and_nothing_new_begins(node: Node) -> None:
 
 def test_answers_come_back_from_outside_through_a_masquerade(node: Node) -> None:
     out = "{podSelector: {}, policyTypes: [Ingress, Egress], egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]}"
-    node.police(node.wanted(world.cluster([policy("x", out)], node.there)))
+    node.police(node.with_policy("x", out))
     node.ns.nft("table ip masq { chain post { type nat hook postrouting priority 100; oifname out0 masquerade; }; }")
-    inside = of(node, "x/a")
+    inside = node.address("x/a")
     with node.outside.inside(lambda: socket.create_server((OUTSIDE, 8080))) as server:
         opened = node.of(inside).inside(lambda: socket.create_connection((OUTSIDE, 8080), timeout=3))
         served, peer = server.accept()
@@ -106,8 +100,8 @@ def test_frames_that_go_through_iptables_meet_the_policy_all_the_same(node: Node
     """br_netfilter takes them out of the bridge's hooks and brings them back behind its own: a table at priority 0 was
     passed by."""
     node.through_iptables(1)
-    node.police(node.wanted(world.cluster([policy("x", "{podSelector: {}}")], node.there)))
-    source, target = of(node, "y/a"), of(node, "x/a")
+    node.police(node.with_policy("x", "{podSelector: {}}"))
+    source, target = node.address("y/a"), node.address("x/a")
     assert not node.passing([(source, target)])
     assert (target, source, "UDP", 80) in node.passing([(target, source)])
     node.through_iptables(0)
@@ -161,7 +155,7 @@ def further(place: Place) -> Pod:
 def test_further_networks_in_frames(node: Node) -> None:
     """A slice of the truth table as MultiNetworkPolicies, in a VLAN: untagged and trunk ports. A policy for another
     network, and one for the default network, are about none of them."""
-    pairs = [(a, b) for a in node.pods for b in node.pods if a != b]
+    pairs = node.pairs
     pods, wrong = [further(place) for place in node.there], []
     slice_ = list(world.texts())[5 :: int(os.environ.get("WINDROW_POLICIES", "30")) * 2]
     with in_a_vlan(node):
@@ -199,7 +193,7 @@ HARM = (
 
 @pytest.mark.parametrize("harm", HARM)
 def test_what_somebody_else_did_to_it_is_put_right(node: Node, harm: str) -> None:
-    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    wanted = node.with_policy(*CLOSED)
     node.police(wanted)
     node.ns.nft("table bridge others { chain c { type filter hook forward priority 5; }; }")
     node.ns.nft(harm)
@@ -207,14 +201,14 @@ def test_what_somebody_else_did_to_it_is_put_right(node: Node, harm: str) -> Non
     unit = policy_unit(wanted, node.seen())
     assert len(unit.steps) == 1 and unit.deltas
     node.police(wanted)
-    source, target = of(node, "y/a"), of(node, "x/a")
+    source, target = node.address("y/a"), node.address("x/a")
     assert not node.passing([(source, target)])
     assert node.ns.run("nft", "list", "table", "bridge", "others").stdout == others
     node.ns.run("nft", "delete", "table", "bridge", "others")
 
 
 def test_a_table_that_does_not_load_leaves_the_old_one(node: Node) -> None:
-    wanted = node.wanted(world.cluster([policy(*CLOSED)], node.there))
+    wanted = node.with_policy(*CLOSED)
     node.police(wanted)
     (name, chain), *_ = ((n, c) for n, c in wanted.chains.items() if n.startswith("to-"))
     broken = replace(chain, rules=(replace(chain.rules[0], comment="x", expr=({"jump": {"target": "nowhere"}},)),))
@@ -222,18 +216,18 @@ def test_a_table_that_does_not_load_leaves_the_old_one(node: Node) -> None:
     failure = node.ns.inside(lambda: node.filters.run([step], ()))
     assert failure is not None and "nft" in failure.reason
     assert node.seen() == wanted
-    assert not node.passing([(of(node, "y/a"), of(node, "x/a"))])
+    assert not node.passing([(node.address("y/a"), node.address("x/a"))])
 
 
 def test_killed_at_any_moment_it_was_never_open(node: Node) -> None:
     """Two policies that both close the pod, loaded in turn by an nft that is killed; a train of packets throughout."""
     rules = "{podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {pod: %s}}}]}]}"
-    both = [node.wanted(world.cluster([policy("x", rules % letter)], node.there)) for letter in "bc"]
+    both = [node.with_policy("x", rules % letter) for letter in "bc"]
     node.police(both[0])
     began = time.monotonic()
     node.load(both[0])
     loading_s = time.monotonic() - began
-    source, target = of(node, "y/a"), of(node, "x/a")
+    source, target = node.address("y/a"), node.address("x/a")
     chosen, ended = random.Random(14), threading.Event()
     sent = [0]
 

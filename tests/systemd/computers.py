@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.systemd.console import Console
 
-from windrow.lab.kernel import xstate
+from windrow.lab.kernel import uml, xstate
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build" / "systemd"
@@ -84,16 +84,17 @@ class Debian(Computer):
         return self.ok("cat /proc/sys/kernel/random/boot_id")
 
     def reboot(self) -> None:
-        """As an administrator does, and it is another start afterwards."""
-        before = self.boot_id
-        self.console.type("reboot\n")
-        self.wait_for_start()
-        assert self.boot_id != before
+        """As an administrator does."""
+        self._start_again("reboot")
 
     def cut_power(self) -> None:
         """Nothing is told, nothing flushed (Documentation/admin-guide/sysrq.rst)."""
+        self._start_again("echo b >/proc/sysrq-trigger")
+
+    def _start_again(self, command: str) -> None:
+        """It is another start afterwards."""
         before = self.boot_id
-        self.console.type("echo b >/proc/sysrq-trigger\n")
+        self.console.type(f"{command}\n")
         self.wait_for_start()
         assert self.boot_id != before
 
@@ -183,14 +184,6 @@ _SWITCH = (
 
 def _uml(line: socket.socket, ends: Sequence[socket.socket]) -> list[str]:
     help_registers = [f"{name}={value}" for name, value in xstate.preload().items()] if xstate.needed() else []
-    argv = [
-        "env",
-        *help_registers,
-        shutil.which("linux.uml") or "linux",
-        "mem=192M",
-        "rootfstype=hostfs",
-        "rootflags=/",
-    ]
-    argv += ["ro", "init=/bin/bash", "con=null", f"con0=fd:{line.fileno()},fd:{line.fileno()}", "ssl=null", "quiet"]
-    argv += ["uml_dir=/dev/null/", "initcall_blacklist=raid6_select_algo", "pty.legacy_count=0"]
+    argv = ["env", *help_registers, shutil.which("linux.uml") or "linux", "mem=192M", *uml.ANY]
+    argv += ["init=/bin/bash", "con=null", f"con0=fd:{line.fileno()},fd:{line.fileno()}", "ssl=null", "quiet"]
     return argv + [f"vec{n}:transport=fd,fd={end.fileno()},depth=64" for n, end in enumerate(ends)]

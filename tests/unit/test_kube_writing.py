@@ -276,15 +276,19 @@ def test_among_many_who_has_no_link_says_nothing(monkeypatch: pytest.MonkeyPatch
     run(work())
 
 
-@pytest.mark.parametrize(("links", "within_s"), [(["eth1"], 1000 * writing.TURN_S), ([], 1000.0)])
-def test_among_many_each_has_a_moment_of_its_own(
-    links: list[str], within_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thousand that begin are a thousand writes of a second each at the server; a few links that change are few."""
-    clock = [1000.0]
-    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What it says now, in a cluster of a thousand nodes of which this one has the last moment."""
+    found = [1000.0]
+    monkeypatch.setattr(writing.time, "monotonic", lambda: found[0])
     monkeypatch.setattr(writing.random, "uniform", lambda low, high: high)
     monkeypatch.setattr(Cache, "nodes", lambda _: ["n"] * 1000)
+    return found
+
+
+@pytest.mark.parametrize(("links", "within_s"), [(["eth1"], 1000 * writing.TURN_S), ([], 1000.0)])
+def test_among_many_each_has_a_moment_of_its_own(links: list[str], within_s: float, clock: list[float]) -> None:
+    """A thousand that begin are a thousand writes of a second each at the server; a few links that change are few."""
 
     async def work() -> None:
         here = crowd(*links)
@@ -298,13 +302,9 @@ def test_among_many_each_has_a_moment_of_its_own(
     run(work())
 
 
-def test_among_many_a_moment_that_was_not_needed_is_none_for_the_next_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_among_many_a_moment_that_was_not_needed_is_none_for_the_next_change(clock: list[float]) -> None:
     """A switch that is started anew takes a link from all nodes and gives it back. Where that was sooner than a node's
     moment, the next change was written at once, by all such nodes."""
-    clock = [1000.0]
-    monkeypatch.setattr(writing.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(writing.random, "uniform", lambda low, high: high)
-    monkeypatch.setattr(Cache, "nodes", lambda _: ["n"] * 1000)
 
     async def work() -> None:
         here = crowd("eth1")

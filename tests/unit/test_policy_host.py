@@ -201,10 +201,14 @@ spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridg
     assert found == ["", "default/vlan100", "default/vlan100", "nets/vlan100", "nets/v200"]
 
 
+def cluster_of(*texts: str) -> Cluster:
+    return Cluster.of(o for text in texts for o in load_documents(text).objects)
+
+
 def test_a_pod_that_the_api_has_not_named_yet_stays_closed(host: Host) -> None:
     """Which policies are about it its labels say, and only the API has them. On a host without one, a port's pod needs
     no object."""
-    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    cluster = cluster_of(OOB, POD, CLOSED)
     facts = look(host.kernel, "n1", known(host.paths)).facts
     both = {str(record(1).host), str(record(2).host)}
     assert policy_table(cluster, facts).judged == both
@@ -230,7 +234,7 @@ def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None
     """Its ADD did not wait (`port.firewall.let_through`), so no round may close it afterwards."""
     elsewhere = CLOSED.replace("namespace: default", "namespace: shop")
     without_effect = CLOSED.replace("networking.k8s.io/v1\nkind: ", "k8s.cni.cncf.io/v1beta1\nkind: Multi")
-    cluster = Cluster.of(o for text in (OOB, elsewhere, without_effect) for o in load_documents(text).objects)
+    cluster = cluster_of(OOB, elsewhere, without_effect)
     facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
     table = policy_table(cluster, facts)
     assert table.judged == {str(record(1).host), str(record(2).host)} and not table.guarded
@@ -238,7 +242,7 @@ def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None
 
 
 def test_which_port_waits_for_the_api_is_told(host: Host) -> None:
-    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    cluster = cluster_of(OOB, POD, CLOSED)
     facts = replace(look(host.kernel, "n1", known(host.paths)).facts, of_cluster=True)
     said = [one.message for one in policy_problems(cluster, facts, policy_table(cluster, facts))]
     assert said == [
@@ -521,7 +525,7 @@ def test_whose_these_kinds_are(host: Host, word: str) -> None:
 
 def test_a_port_that_is_judged_no_longer_loses_its_connections(host: Host) -> None:
     """It was priced hitless. A port that is gone loses nothing."""
-    cluster = Cluster.of(o for text in (OOB, POD, CLOSED) for o in load_documents(text).objects)
+    cluster = cluster_of(OOB, POD, CLOSED)
     facts = look(host.kernel, "n1", known(host.paths)).facts
     before, after = policy_table(cluster, facts), policy_table(cluster, replace(facts, of_cluster=True))
     (step,) = policy_unit(after, before, facts.links).steps

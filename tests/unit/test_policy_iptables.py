@@ -198,6 +198,11 @@ def _table(objects: Cluster, there: list[Place], node: str) -> RuleTable:
     return table(rules, {p.port: RoutedPort(bridge=BRIDGE, addresses=p.pod.addresses) for p in there}, [BRIDGE])
 
 
+def edge(namespace: str, number: int) -> RuleTable:
+    """Node n1's, where one of `world.EDGES` is the only policy."""
+    return tables(world.cluster([policy(namespace, world.EDGES[number])], THERE))["n1"]
+
+
 def loaded(want: RuleTable, onto: Filter | None = None) -> Filter:
     made = onto or Filter()
     for _ in made.load(want):
@@ -329,7 +334,7 @@ def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
     ],
 )
 def test_what_somebody_else_did_to_it_is_put_right(family: int, harm: str) -> None:
-    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    want = edge("x", 3)
     made = loaded(want)
     made.restore(family, harm)
     assert made.table() != want
@@ -338,7 +343,7 @@ def test_what_somebody_else_did_to_it_is_put_right(family: int, harm: str) -> No
 
 
 def test_a_jump_with_a_condition_leads_past_ours() -> None:
-    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    want = edge("x", 3)
     made = loaded(want)
     made.restore(4, "-D FORWARD -j windrow-forward\n-A FORWARD -i eth9 -j windrow-forward")
     assert made.table() != want
@@ -347,7 +352,7 @@ def test_a_jump_with_a_condition_leads_past_ours() -> None:
 
 
 def test_what_was_made_can_be_taken_away() -> None:
-    want = tables(world.cluster([policy("x", world.EDGES[15])], THERE))["n1"]
+    want = edge("x", 15)
     made = loaded(want)
     assert is_ours(want) and bridges(want) == {BRIDGE} and made.sets
     loaded(RuleTable(), made)
@@ -486,8 +491,8 @@ class Iptables(Firewall):
 
 
 def test_the_edge_loads_reads_and_takes_away() -> None:
-    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
-    other = tables(world.cluster([policy("y", world.EDGES[3])], THERE))["n1"]
+    want = edge("x", 3)
+    other = edge("y", 3)
     firewall = Iptables()
     filters = PortFilters(firewall)
     assert filters.policies() == PoliciesSeen(table=RuleTable())
@@ -504,7 +509,7 @@ def test_a_table_that_others_use_needs_no_ipset() -> None:
     firewall.others, firewall.ipset = ":OUTPUT ACCEPT [0:0]\n", False
     filters = PortFilters(firewall)
     assert filters.policies() == PoliciesSeen(table=RuleTable())
-    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    want = edge("x", 3)
     failure = carried_out(filters, want)
     assert failure is not None and failure.reason == "ipset: is not installed"
     firewall.ipset = True
@@ -548,7 +553,7 @@ def test_a_bridge_that_the_rules_do_not_know_is_joined_to_them() -> None:
 )
 def test_a_port_is_not_closed_by_half_of_the_rules(harm: str) -> None:
     """Somebody has flushed them; or a round has made the sets, and the chains are still to come (empty)."""
-    want = tables(world.cluster([policy("x", world.EDGES[3])], THERE))["n1"]
+    want = edge("x", 3)
     firewall = Iptables()
     firewall.others = ":OUTPUT ACCEPT [0:0]\n"
     if harm:
@@ -563,7 +568,7 @@ def test_a_port_is_not_closed_by_half_of_the_rules(harm: str) -> None:
 
 def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:
     """Of the version that refuses; of the other one nothing is open that is to be closed."""
-    want, other = (tables(world.cluster([policy(space, world.EDGES[3])], THERE))["n1"] for space in "xy")
+    want, other = (edge(space, 3) for space in "xy")
     firewall = Iptables()
     filters = PortFilters(firewall)
     assert carried_out(filters, want) is None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from windrow.model.overlay import KEY_BYTES
 from windrow.netlink.wireguard import public_key
-from windrow.store.keys import KEY_BYTES, Keys, read_keys, write_keys
+from windrow.store.keys import Keys, read_keys, write_keys
 from windrow.store.paths import Paths
 
 

@@ -16,15 +16,13 @@ from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.host import OWNER_PROTOCOL, Bond, Observed
 from windrow.model.objects import AnyObject
 from windrow.model.steps import AddRoute, Adopt, DelRoute, Disown, Failure, Impact, Phase, Step
-from windrow.model.values import IfName, Ref
+from windrow.model.values import RTPROT_STATIC, IfName, Ref
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.directory import Store
 from windrow.store.memory import read_memory, write_memory
 
 LOCK_S = 30.0
 """How long to wait for another one who changes this host's network."""
-_RTPROT_STATIC = 4
-"""linux/rtnetlink.h: a route that an administrator set."""
 _WHY = Ref("Node", "")
 
 
@@ -70,7 +68,7 @@ def _routes_of_the_administrator(seen: Observed, links: frozenset[IfName]) -> It
     for route in seen.state.routes:
         if route.protocol != OWNER_PROTOCOL or route.dev is None or route.dev not in links:
             continue
-        theirs = AddRoute(replace(route, protocol=_RTPROT_STATIC))
+        theirs = AddRoute(replace(route, protocol=RTPROT_STATIC))
         both = (theirs, DelRoute(route)) if route.version == 4 else (DelRoute(route), theirs)
         yield from (_step(route.dev, action) for action in both)
 

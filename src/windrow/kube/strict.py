@@ -7,15 +7,10 @@ from functools import cache
 from typing import Any
 
 from windrow.kube.crds import METADATA, PRESERVE, schemas
+from windrow.model.wire.documents import META
 from windrow.model.wire.reader import suggestion
 from windrow.model.wire.text import join
 
-_META = (
-    *("name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences", "managedFields"),
-    *("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"),
-    "selfLink",
-)
-"""metav1.ObjectMeta, which no CustomResourceDefinition describes."""
 _STATUS = "status"
 """Nobody's wish, and whoever exports an object exports it: what is in it does not matter."""
 
@@ -32,7 +27,7 @@ def is_described(kind: str) -> bool:
 def unknown_fields(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(path, which one may be meant), of a kind that `is_described`."""
     anything = {PRESERVE: True}
-    top = {"apiVersion": anything, "kind": anything, METADATA: {"properties": dict.fromkeys(_META, anything)}}
+    top = {"apiVersion": anything, "kind": anything, METADATA: {"properties": dict.fromkeys(META, anything)}}
     properties = {**top, **_schemas()[str(document["kind"])], _STATUS: anything}
     yield from _unknown(document, {"properties": properties}, "")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from windrow.kube.resources import POLICIES
+from windrow.kube.resources import POLICIES, SELECTED
 from windrow.model import names, overlay
 from windrow.model.layer3 import TEXT_MAX
 from windrow.model.lazy import dataclass
@@ -95,7 +95,7 @@ def bounded(wanted: dict[str, Any]) -> dict[str, Any]:
     labels that are too long enough to see that."""
     if wanted["kind"] in POLICIES:
         return {**wanted, "metadata": {key: value for key, value in wanted["metadata"].items() if key != "labels"}}
-    if wanted["kind"] in _SELECTED:
+    if wanted["kind"] in SELECTED:
         return {**wanted, "metadata": _few_labels(wanted["metadata"])}
     if wanted["kind"] != NetworkAttachmentDefinition.KIND:
         return wanted
@@ -143,8 +143,6 @@ _LABELS_OF_NETWORKS = {
     *(names.LABEL_POOL_NAMESPACE, names.LABEL_POOL_NAME),
 }
 """The annotations and labels of a network that mean something to a node."""
-_SELECTED = (Pod.KIND, Namespace.KIND)
-"""The kinds that policies find by their labels."""
 _OF_POLICIES = {ANNOTATION_POLICY_FOR, ANNOTATION_LOG_DROPPED}
 _ANNOTATIONS: Mapping[str, Collection[str]] = {
     **dict.fromkeys(POLICIES, _OF_POLICIES),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from windrow.lab.scenario import Pod, PodNic
+from windrow.model.meta import Source
 from windrow.model.values import IfName
 from windrow.model.wire.reader import Report
 from windrow.model.wire.text import plain, trees
@@ -26,6 +27,17 @@ def pods(texts: Mapping[str, str], report: Report) -> tuple[Pod, ...]:
             elif pod is not None:
                 found[pod.reference] = pod
     return tuple(found.values())
+
+
+def documents(texts: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """By `Pod.reference`, of texts in which `pods` found nothing wrong."""
+    report = Report(Source())
+    found: dict[str, Mapping[str, Any]] = {}
+    for file, text in texts.items():
+        for document in _pods(text, file, report):
+            if (pod := _pod(document, file, report)) is not None:
+                found[pod.reference] = document
+    return found
 
 
 def _pods(text: str, file: str, report: Report) -> Iterator[Mapping[str, Any]]:

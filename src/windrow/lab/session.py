@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from windrow.lab import changes, outage
+from windrow.lab import changes, outage, scenario_pods
 from windrow.lab.checks import Checker, Result
 from windrow.lab.errors import LabError
 from windrow.lab.guest.run import BIN, Place, run
@@ -31,7 +31,6 @@ from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Impact
 from windrow.model.values import Ref
 from windrow.model.wire import load_documents, without_doubles
-from windrow.model.wire.text import plain, trees
 from windrow.netlink import features, links, netns
 from windrow.netlink.errors import KernelError
 from windrow.netlink.sock import Rtnl
@@ -174,7 +173,7 @@ class Session:
     def _attach_pods(self, request: Request) -> None:
         """Those that are not there yet; then every node is told where they are. Raises LabError."""
         world, scenario = self.world, self.world.scenario
-        manifests = _pod_documents(scenario.pod_manifests)
+        manifests = scenario_pods.documents(scenario.pod_manifests)
         new = [pod for pod in scenario.own_pods if pod.station(pod.nics[0]) not in world.pod_addresses]
         objects: list[AnyObject] = []
         for pod in new:
@@ -394,18 +393,6 @@ def _objects(manifests: Mapping[str, str]) -> tuple[AnyObject, ...]:
     if errors(loaded.problems):
         raise ProblemsError(loaded.problems)
     return loaded.objects
-
-
-def _pod_documents(manifests: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """By `namespace/name`."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for text in manifests.values():
-        for tree in trees(text)[0]:
-            document = plain(tree.root, []).value
-            if isinstance(document, dict) and document.get("kind") == "Pod":
-                meta = document["metadata"]
-                found[f"{meta.get('namespace') or 'default'}/{meta['name']}"] = document
-    return found
 
 
 def _node_object(node: Node) -> NodeObject:

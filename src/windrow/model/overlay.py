@@ -32,6 +32,8 @@ ANNOTATIONS = frozenset(
 """Of a Node: all that is read or written."""
 VXLAN, WIREGUARD = "vxlan", "wireguard"
 """Back ends, by flannel's names."""
+KEY_BYTES = 32
+"""Of WireGuard: a private key, and a public one."""
 WIREGUARD_OVERHEAD = 80
 """Bytes that flannel leaves for it in both families: an outer IPv6 header (40), UDP (8), and WireGuard's own (32)."""
 
@@ -318,16 +320,22 @@ def check_backend(node: Node, conf: NetConf) -> None:
 
 def public_key(node: Node, family: Family) -> str:
     """Of its encrypted device, in base64, as its annotation says; empty: it says none. Raises ValueError."""
+    document = _backend_data(node, family, "PublicKey")
+    return parse_public_key(document["PublicKey"]) if document is not None else ""
+
+
+def _backend_data(node: Node, family: Family, key: str) -> Mapping[str, Any] | None:
+    """What its annotation says of its device, with a text under this key; None: it says nothing. Raises ValueError."""
     text = node.meta.annotations.get(family.data, "")
     if not text:
-        return ""
+        return None
     try:
         document = jsontext.loads(text.encode())
     except (ValueError, RecursionError):
         raise ValueError("it is no JSON") from None
-    if not isinstance(document, dict) or not isinstance(document.get("PublicKey"), str):
-        raise ValueError("it has no PublicKey")
-    return parse_public_key(document["PublicKey"])
+    if not isinstance(document, dict) or not isinstance(document.get(key), str):
+        raise ValueError(f"it has no {key}")
+    return document
 
 
 def parse_public_key(text: str) -> str:
@@ -336,12 +344,9 @@ def parse_public_key(text: str) -> str:
         key = b64decode(text, validate=True)
     except ValueError:
         key = b""
-    if len(key) != _KEY_BYTES or not any(key):
+    if len(key) != KEY_BYTES or not any(key):
         raise ValueError(f"{text!r:.60} is no public key of WireGuard: 32 bytes in base64")
     return b64encode(key).decode()
-
-
-_KEY_BYTES = 32
 
 
 def far_address(node: Node, family: Family) -> str:
@@ -368,18 +373,12 @@ def ends_tunnel(address: IPv4Address | IPv6Address, family: Family) -> bool:
 def vtep_mac(node: Node, family: Family, vni: int) -> Mac:
     """The MAC address of its tunnel device: the one that its annotation says, so that it keeps it; else one that
     follows from its name, so that every node knows it before it is said. Raises ValueError."""
-    text = node.meta.annotations.get(family.data, "")
-    if not text:
+    document = _backend_data(node, family, "VtepMAC")
+    if document is None:
         import hashlib  # slow to load, and most runs know no overlay
 
         digest = hashlib.sha256(f"{node.name}\0{family.version}".encode()).digest()
         return Mac(bytes([digest[0] & 0xFC | 0x02, *digest[1:6]]).hex(":"))
-    try:
-        document = jsontext.loads(text.encode())
-    except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
-    if not isinstance(document, dict) or not isinstance(document.get("VtepMAC"), str):
-        raise ValueError("it has no VtepMAC")
     if document.get("VNI", vni) != vni:
         raise ValueError(f"its VNI is {document['VNI']!r:.20}, and that of this overlay is {vni}")
     mac = parse_mac(document["VtepMAC"])

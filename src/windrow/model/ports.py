@@ -9,13 +9,10 @@ from windrow.model.filters import PortFilter
 from windrow.model.lazy import dataclass
 from windrow.model.portguards import PortGuards
 from windrow.model.values import PORT_GROUP as PORT_GROUP
-from windrow.model.values import IfName, Mac, PortVlans, Ref
+from windrow.model.values import RTPROT_STATIC, IfName, Mac, PortVlans, Ref, printable
 
 if TYPE_CHECKING:
     from windrow.model.host import Observed, Route
-
-_RTPROT_STATIC = 4
-"""The administrator's (include/uapi/linux/rtnetlink.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +66,7 @@ class PortRecord:
     @property
     def ref(self) -> Ref:
         """The `why` of what is done to the port: `Port/default/web/net1`."""
-        namespace, _, pod = _printable(self.pod).rpartition("/")
+        namespace, _, pod = printable(self.pod).rpartition("/")
         return Ref("Port", f"{pod or self.container_id[:SHORT_ID]}/{self.ifname}", namespace)
 
     @property
@@ -90,7 +87,7 @@ class PortRecord:
                 dst=f"{address}/{128 if ':' in address else 32}",
                 dev=self.bridge,
                 metric=IP6_RT_PRIO_USER if ":" in address else 0,
-                protocol=_RTPROT_STATIC,
+                protocol=RTPROT_STATIC,
             )
             for address in self.routed
         )
@@ -113,7 +110,7 @@ class PortRecord:
     @property
     def user(self) -> str:
         """Whose port it is, as people say it: `VM default/web`, `pod default/web`, `container 4f5ac1d2e3b0`."""
-        namespace, slash, pod = _printable(self.pod).rpartition("/")
+        namespace, slash, pod = printable(self.pod).rpartition("/")
         if pod.startswith(LAUNCHER) and self.container_id.startswith(MACHINE_ID):
             return f"VM {namespace}{slash}{pod.removeprefix(LAUNCHER)}"
         return f"pod {namespace}{slash}{pod}" if pod else f"container {self.container_id[:SHORT_ID]}"
@@ -138,11 +135,6 @@ SHORT_ID = 12
 LAUNCHER, MACHINE_ID = "virt-launcher-", "vm-"
 """How the pod of a machine that runs on this host is called, and how its container id begins."""
 USERS_NAMED = 8
-
-
-def _printable(text: str) -> str:
-    """CNI_ARGS may say anything, and this is shown on terminals."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def endpoints(records: Iterable[PortRecord]) -> dict[str, str]:

@@ -40,6 +40,9 @@ OWNER_PROTOCOL = 119
 """The protocol number that marks our routes (`rtm_protocol`: 0 to 4 are the kernel's and the administrator's; of the
 others /etc/iproute2/rt_protos names some, and not this one)."""
 
+RTPROT_STATIC = 4
+"""Of a route that an administrator set."""
+
 IFNAME_MAX = 15
 MTU_DEFAULT, MTU_MIN, MTU_MAX = 1500, 576, 9000
 IPV6_MTU_MIN = 1280
@@ -76,6 +79,16 @@ def name_bytes(name: str) -> bytes:
 def name_text(data: bytes) -> str:
     """The inverse of `name_bytes`, without the NUL at the end."""
     return data.rstrip(b"\0").decode(errors="surrogateescape")
+
+
+def printable(text: str) -> str:
+    """What others have written, for a terminal: nothing in it moves a cursor."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def address_order(address: str) -> tuple[bool, bool, str]:
+    """A key to sort by: IPv4 first, and IPv6 of the link alone last. With its prefix length or without."""
+    return ":" in address, address.startswith("fe80:"), address
 
 
 def parse_ifname(text: str) -> IfName:

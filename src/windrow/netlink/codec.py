@@ -198,12 +198,13 @@ def _array(item: Format) -> Format:
         return b"".join(pack_attr(n, item.encode(one)) for n, one in enumerate(items))
 
     def decode(data: bytes) -> tuple[Any, ...]:
-        return tuple(item.decode(data[start:stop]) for start, stop in _payloads(data))
+        return tuple(item.decode(data[start:stop]) for start, stop in payloads(data))
 
     return Format(encode, decode, nested=True)
 
 
-def _payloads(data: bytes) -> Iterable[tuple[int, int]]:
+def payloads(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the payload of each attribute stands. A truncated one ends the reading, as in `nla_ok`."""
     start = 0
     while start + 4 <= len(data):
         length, _ = _HEADER.unpack_from(data, start)

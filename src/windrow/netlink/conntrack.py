@@ -9,7 +9,7 @@ import errno
 import socket
 from collections.abc import Iterable, Iterator
 
-from windrow.netlink.codec import RAW, Attr, Table, pack_attr, write_ip
+from windrow.netlink.codec import NLA_F_NESTED, RAW, Attr, Table, pack_attr, write_ip
 from windrow.netlink.errors import KernelError
 from windrow.netlink.nftnews import NETLINK_NETFILTER, NFGENMSG
 from windrow.netlink.sock import Message, Rtnl
@@ -17,7 +17,6 @@ from windrow.netlink.sock import Message, Rtnl
 _SUBSYSTEM = 1 << 8
 """NFNL_SUBSYS_CTNETLINK."""
 _GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_NESTED = 0x8000
 _ORIGINAL = 1
 """CTA_TUPLE_ORIG."""
 _ENTRY = Table(
@@ -52,7 +51,7 @@ def _deletions(conntrack: Rtnl, family: int, wanted: set[bytes]) -> Iterator[Mes
         ends = (_ends(entry[way]) for way in ("original", "reply") if way in entry)
         if wanted.isdisjoint(one for found in ends for one in found):
             continue
-        body = header + pack_attr(_ORIGINAL | _NESTED, entry["original"])
+        body = header + pack_attr(_ORIGINAL | NLA_F_NESTED, entry["original"])
         for number, name in ((12, "id"), (18, "zone")):
             body += pack_attr(number, entry[name]) if name in entry else b""
         yield Message(_DELETE, body, doing="forget a connection")

@@ -19,7 +19,7 @@ from windrow.model.bridging import BRIDGE_NETFILTER
 from windrow.model.facts import KernelFeatures
 from windrow.model.filters import DIRECTORIES
 from windrow.netlink import links, netns, observe, sysctl
-from windrow.netlink.codec import pack_attr
+from windrow.netlink.codec import NLA_F_NESTED, pack_attr
 from windrow.netlink.errors import MODULES, KernelError
 from windrow.netlink.nftnews import FAMILIES, NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES, TABLE_NAME
 from windrow.netlink.sock import NLM_F_CREATE, Message, Rtnl
@@ -103,7 +103,7 @@ _NFNL_BATCH = (0x10, 0x11)
 """NFNL_MSG_BATCH_BEGIN and END."""
 _NEWTABLE, _NEWCHAIN, _NEWRULE = 0, 3, 6
 """NFT_MSG_NEWTABLE and so on."""
-_CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRS, _ELEMENT, _EXPR_NAME, _EXPR_DATA, _NESTED = 3, 2, 4, 1, 1, 2, 0x8000
+_CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRS, _ELEMENT, _EXPR_NAME, _EXPR_DATA = 3, 2, 4, 1, 1, 2
 """NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_LIST_ELEM, NFTA_EXPR_NAME, NFTA_EXPR_DATA."""
 _CT_STATE = pack_attr(1, b"\0\0\0\1") + pack_attr(2, b"\0\0\0\0")
 """NFTA_CT_DREG: NFT_REG_1; NFTA_CT_KEY: NFT_CT_STATE."""
@@ -129,8 +129,9 @@ def takes_bridge_rules() -> tuple[bool, bool]:
     if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
         return True, loadable(_CONNECTIONS) or _is_built_in(_CONNECTIONS)
     named = pack_attr(TABLE_NAME, b"windrow\0")
-    state = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | _NESTED, _CT_STATE)
-    rule = pack_attr(_RULE_CHAIN, b"c\0") + pack_attr(_RULE_EXPRS | _NESTED, pack_attr(_ELEMENT | _NESTED, state))
+    state = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | NLA_F_NESTED, _CT_STATE)
+    expressions = pack_attr(_ELEMENT | NLA_F_NESTED, state)
+    rule = pack_attr(_RULE_CHAIN, b"c\0") + pack_attr(_RULE_EXPRS | NLA_F_NESTED, expressions)
     bodies = {_NEWTABLE: named, _NEWCHAIN: named + pack_attr(_CHAIN_NAME, b"c\0"), _NEWRULE: named + rule}
     header = NFGENMSG.pack(FAMILIES["bridge"], 0, 0)
     made = [Message(NFNL_SUBSYS_NFTABLES << 8 | kind, header + body, NLM_F_CREATE) for kind, body in bodies.items()]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from windrow.model import ipv4
 from windrow.model.lazy import dataclass
 from windrow.model.marks import mark_of
-from windrow.model.values import OWNER_GROUP, VID_MAX, VID_MIN, PortVlans, VidSet
+from windrow.model.values import OWNER_GROUP, RTPROT_STATIC, VID_MAX, VID_MIN, PortVlans, VidSet
 from windrow.netlink import codec, errors
 from windrow.netlink.sock import (
     NLM_F_APPEND,
@@ -57,7 +57,8 @@ DISABLED, LISTENING, LEARNING, FORWARDING, BLOCKING = range(5)
 DEVICE = "device"
 """The kind of a NIC in `model.host.Other`; the kernel has no word for it."""
 _IFA_F_NODAD = 0x02
-_RTN_UNICAST, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTPROT_STATIC = 1, 0, 253, 4
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST = 0, 253, 254
+_RTN_UNICAST = 1
 _MTU_LIMIT = 65535
 
 
@@ -491,10 +492,10 @@ def _route(route: Route, index: int | None, find: Find | None) -> bytes:
 
     version = _route_version(route)
     network = ipaddress.ip_network(route.dst if route.dst != "default" else "0.0.0.0/0" if version == 4 else "::/0")
-    scope = _RT_SCOPE_UNIVERSE if route.gateway or version == 6 else _RT_SCOPE_LINK
+    scope = RT_SCOPE_UNIVERSE if route.gateway or version == 6 else RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     header = codec.ROUTE_HEADER.pack(
-        _family(version), network.prefixlen, 0, 0, table, route.protocol or _RTPROT_STATIC, scope, _RTN_UNICAST, 0
+        _family(version), network.prefixlen, 0, 0, table, route.protocol or RTPROT_STATIC, scope, _RTN_UNICAST, 0
     )
     return header + codec.ROUTE.encode(
         {

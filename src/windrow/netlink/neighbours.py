@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from windrow.model.host import StaticNeighbour
-from windrow.model.values import Mac
+from windrow.model.values import Mac, address_order
 from windrow.netlink.codec import NEIGHBOUR_HEADER, NUD_PERMANENT, pack_attr, read_ip
 from windrow.netlink.routes import attributes
 from windrow.netlink.sock import RTM_GETNEIGH, Message, Rtnl, Span
@@ -44,9 +44,7 @@ def dump_addresses(rtnl: Rtnl) -> dict[Mac, tuple[str, ...]]:
         address, mac = attrs.get(_DST, b""), attrs.get(_LLADDR, b"")
         if state & _ANSWERED and len(address) in _IP and len(mac) == _ETHERNET:
             found.setdefault(Mac(mac.hex(":")), set()).add(read_ip(address))
-    return {
-        mac: tuple(sorted(those, key=lambda a: (":" in a, a.startswith("fe80:"), a))) for mac, those in found.items()
-    }
+    return {mac: tuple(sorted(those, key=address_order)) for mac, those in found.items()}
 
 
 def _dump(rtnl: Rtnl, flags: int) -> list[Span]:

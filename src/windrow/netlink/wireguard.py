@@ -17,7 +17,7 @@ from struct import Struct
 from windrow.model.host import Peer, Wireguard
 from windrow.model.values import Cidr
 from windrow.netlink import links, netns
-from windrow.netlink.codec import pack_attr, read_ip, write_ip
+from windrow.netlink.codec import NLA_F_NESTED, pack_attr, payloads, read_ip, write_ip
 from windrow.netlink.errors import KernelError, NoSuchLink, NotSupported
 from windrow.netlink.routes import attributes
 from windrow.netlink.sock import Message, Rtnl
@@ -29,7 +29,6 @@ _GENERIC = Struct("=BBH")
 _CONTROL, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
 """GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_*."""
 _NAME, _VERSION, _GET_DEVICE, _SET_DEVICE = b"wireguard\0", 1, 0, 1
-_NESTED = 0x8000
 _U16, _U32 = Struct("=H"), Struct("=I")
 _IFINDEX, _PRIVATE_KEY, _PUBLIC_KEY, _LISTEN_PORT, _PEERS = 1, 3, 4, 6, 8
 """WGDEVICE_A_*."""
@@ -208,17 +207,11 @@ def _write_endpoint(peer: Peer) -> bytes:
 
 def _items(data: bytes) -> Iterator[bytes]:
     """The entries of a list: attributes whose number says nothing."""
-    start = 0
-    while start + 4 <= len(data):
-        (length,) = _U16.unpack_from(data, start)
-        if length < 4:
-            return
-        yield data[start + 4 : start + length]
-        start += (length + 3) & ~3
+    return (data[start:stop] for start, stop in payloads(data))
 
 
 def _nest(number: int, data: bytes) -> bytes:
-    return pack_attr(number | _NESTED, data)
+    return pack_attr(number | NLA_F_NESTED, data)
 
 
 def _key(data: bytes) -> str:

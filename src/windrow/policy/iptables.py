@@ -30,7 +30,7 @@ from windrow.model.ruletable import (
     TableSet,
 )
 from windrow.model.values import IfName
-from windrow.policy.nft import port_chain
+from windrow.policy.nft import UPKEEP, port_chain
 
 FAMILIES = (4, 6)
 TABLE = "security"
@@ -52,8 +52,6 @@ _ENDS = {Direction.EGRESS: "dst", Direction.INGRESS: "src"}
 """Direction -> where the address at the other end is."""
 _ACCEPTED = {Direction.EGRESS: f"-g {PREFIX}arrive", Direction.INGRESS: "-j ACCEPT"}
 """What lets a pod send has its receiver still to ask."""
-_UPKEEP = (130, 131, 132, 133, 135, 136, 143)
-"""ICMPv6 that a link needs, as in `nft`; between ports, for what the host says itself is not in FORWARD."""
 _INET = {4: "inet", 6: "inet6"}
 _KINDS = {Members.ADDRESSES: "hash:ip", Members.RANGES: "hash:net", Members.SOCKETS: "hash:ip,port"}
 _NOBODYS = frozenset({"0.0.0.0", "::"})
@@ -160,7 +158,7 @@ def _base_chains(
 def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield "established", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
     if family == 6:
-        for kind in _UPKEEP:
+        for kind in UPKEEP[Direction.EGRESS]:  # between ports: what the host says itself is not in FORWARD
             yield "upkeep of the link", f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
     for bridge in bridges:
         yield _from(bridge)

@@ -95,7 +95,7 @@ _DROPS = {
     Direction.INGRESS: ("to-", f"{WAITING}arriving"),
 }
 """Direction -> how the names of chains begin whose last rule drops."""
-_UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
+UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
 _ACCEPT: Json = {"accept": None}
@@ -186,7 +186,7 @@ def _always(name: str) -> Iterator[TableRule]:
     """What passes at an isolated port, too."""
     direction = _HOOKS[name].direction
     yield _rule("address resolution", _match(_meta("protocol"), "arp"), _ACCEPT)
-    yield _rule("the link's upkeep", *_icmpv6(_UPKEEP[direction]), _ACCEPT)
+    yield _rule("the link's upkeep", *_icmpv6(UPKEEP[direction]), _ACCEPT)
     if _HOOKS[name].host:
         for family in _IP:
             found = _address(family, _ENDS[direction][1], set_name(HOST_SET, family))

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from windrow.model.values import printable
 from windrow.services.errors import QmpError, ServiceError
 from windrow.services.qemu import connect
 
@@ -23,6 +24,8 @@ ANSWER_MAX = 1 << 20
 _START = b"\xff"
 """A byte that is in no JSON: before it nothing counts, on either side (`guest-sync-delimited`)."""
 _CHUNK = 64 * 1024
+_SAID_MAX = 200
+"""Characters of a refusal that are told."""
 
 
 def ask(path: Path, command: str, *, timeout_s: float) -> Any:
@@ -81,7 +84,9 @@ class _Line:
             return answer["return"]
         error = answer.get("error") if isinstance(answer, dict) else None
         said = error.get("desc") if isinstance(error, dict) else None
-        raise _failed(f"it refuses: {_printable(said)}" if isinstance(said, str) else "it says what is no answer")
+        if not isinstance(said, str):
+            raise _failed("it says what is no answer")
+        raise _failed(f"it refuses: {printable(said[:_SAID_MAX])}")
 
     def _until(self, mark: bytes) -> bytes:
         while mark not in self._data:
@@ -105,7 +110,3 @@ class _Line:
 
 def _failed(reason: str) -> ServiceError:
     return ServiceError("guest agent", reason)
-
-
-def _printable(text: str) -> str:
-    return "".join(one if one.isprintable() else "?" for one in text[:200])

@@ -6,11 +6,10 @@ import json
 from base64 import b64decode, b64encode
 
 from windrow.model.lazy import dataclass
+from windrow.model.overlay import KEY_BYTES
 from windrow.store import records
 from windrow.store.errors import explained
 from windrow.store.paths import Paths
-
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

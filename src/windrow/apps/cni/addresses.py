@@ -32,7 +32,6 @@ from windrow.port.request import ADD, DEL, GC, Request
 from windrow.port.result import Interface, Result, family_of, from_document
 from windrow.services import plugins
 
-RT_SCOPE_LINK = 253
 SETTLE_S = 10.0
 """For duplicate address detection, which takes a second, or two where others look for the same address."""
 
@@ -156,7 +155,7 @@ def _configure(config: BridgeConfig, ifname: str, addressing: Addressing) -> Non
         if with_ipv6:
             ports.await_addresses(rtnl, index, SETTLE_S)
         if config.point_to_point and any(family_of(ip.address) == "4" for ip in addressing.ips):
-            rtnl.run(ports.append_route(f"{ROUTERS['4']}/32", "", index, scope=RT_SCOPE_LINK))
+            rtnl.run(ports.append_route(f"{ROUTERS['4']}/32", "", index, scope=links.RT_SCOPE_LINK))
         for route in with_gateways(addressing):
             numbers = {"priority": route.priority, "table": route.table, "scope": route.scope}
             numbers |= {"mtu": route.mtu, "advmss": route.advmss}

@@ -22,8 +22,6 @@ from windrow.netlink.errors import NoSuchLink
 from windrow.port.bridge import ROUTERS, BridgeConfig
 from windrow.port.result import family_of
 
-_RT_SCOPE_HOST = 254
-
 
 def make_router(config: BridgeConfig, ways: Iterable[Route], host: Host, undo: Undo) -> None:
     """Of a point-to-point port: its router on the bridge that is its own, and the ways to it. All of it goes with the
@@ -36,7 +34,7 @@ def make_router(config: BridgeConfig, ways: Iterable[Route], host: Host, undo: U
             allow_ipv6(link.name, undo)
         for family in sorted(families):
             # Of this host alone: it must not become the source of what the host itself sends to the pod.
-            scope = _RT_SCOPE_HOST if family == "4" else None
+            scope = links.RT_SCOPE_HOST if family == "4" else None
             cidr = f"{ROUTERS[family]}/{32 if family == '4' else 64}"
             rtnl.run(links.add_addr(link.ifindex, cidr, nodad=family == "6", scope=scope, name=link.name))
         rtnl.run(*(links.add_route(way, link.ifindex) for way in ways))

@@ -212,9 +212,10 @@ class _Add:
 
         config, request = self._config, self._request
         found = addressing(config, given, interface=2)
+        every = tuple(ip.address.partition("/")[0] for ip in found.ips)
         if self._gate is not None:
-            self._gate.forget_connections(ip.address.partition("/")[0] for ip in found.ips)
-        alone = tuple(ip.address.partition("/")[0] for ip in found.ips) if config.point_to_point else ()
+            self._gate.forget_connections(every)
+        alone = every if config.point_to_point else ()
         own: tuple[str, ...] = ()
         by = ""
         if config.masquerade:
@@ -226,7 +227,8 @@ class _Add:
         if alone:
             self._make_router(alone)
         if own or config.guards.addresses or alone:
-            self._record_addresses(found, replace(self._own_record, masquerade=own, masquerade_by=by, routed=alone))
+            record = replace(self._own_record, masquerade=own, masquerade_by=by, routed=alone)
+            self._record_addresses(replace(record, addresses=every if config.guards.addresses else ()))
         addresses.configure_pod(config, request.ifname, found, pod)
         if config.bridge == POD_BRIDGE and self._place.seen is None:  # it is new: others may be there already
             self._meet_those_alone()
@@ -250,11 +252,10 @@ class _Add:
         """As it is before anything is known of its addresses."""
         return _record_of(self._request, self._config, self._place, self._mac)
 
-    def _record_addresses(self, found: Addressing, record: PortRecord) -> None:
+    def _record_addresses(self, record: PortRecord) -> None:
         """Once it is done: what is written down and not there is drift, and would be repaired beside this call."""
-        given = tuple(ip.address.partition("/")[0] for ip in found.ips) if record.guards.addresses else ()
         try:
-            self._host.records.put(replace(record, addresses=given))
+            self._host.records.put(record)
         except OSError as error:
             raise _disk(error) from error
 

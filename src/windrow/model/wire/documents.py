@@ -67,12 +67,12 @@ _LABEL = r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAMESPACE = re.compile(_LABEL)
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status", "data")
-_META = (
+META = (
     *("name", "namespace", "labels", "annotations"),
     *("uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"),
     *("generateName", "selfLink", "finalizers", "ownerReferences", "managedFields"),
 )
-"""What is read, and what an API server knows besides: none of it is a slip of the pen."""
+"""metav1.ObjectMeta. What is read, and what an API server knows besides: none of it is a slip of the pen."""
 Kinds = dict[str, type[AnyObject]]
 _KINDS: Kinds = {kind.name: kind.cls for kind in KINDS}
 _SERVED_KINDS: Kinds = {**_KINDS, **{kind.name: kind.cls for kind in KUBEOVN_KINDS}}
@@ -310,7 +310,7 @@ def _check_version(table: Table, cls: type[AnyObject]) -> None:
 
 def _meta(table: Table, cls: type[AnyObject]) -> Meta:
     """A name that is missing or wrong is empty."""
-    meta = table.table("metadata", _META, required=True, hint="metadata: {name: …}")
+    meta = table.table("metadata", META, required=True, hint="metadata: {name: …}")
     name = _name(meta, "name", _NAME, NAME_MAX) if meta.required("name") else ""
     namespace = ""
     if cls.NAMESPACED:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 
 from windrow.model.lazy import dataclass
-from windrow.model.values import Mac, parse_mac
+from windrow.model.values import Mac, address_order, parse_mac, printable
 
 PORT = "org.qemu.guest_agent.0"
 """The name of the port that agents look for (qga/main.c, QGA_VIRTIO_PATH_DEFAULT)."""
@@ -46,14 +46,13 @@ def _interface(entry: object) -> GuestInterface | None:
         found = None
     if found is None or not int(found.replace(":", ""), 16):  # the loopback's is all zeros
         return None
-    texts = sorted(set(_addresses(addresses)), key=lambda a: (":" in a, a.startswith("fe80:"), a))
+    texts = sorted(set(_addresses(addresses)), key=address_order)
     return GuestInterface(name=_name(name), mac=found, addresses=tuple(texts))
 
 
 def _name(name: object) -> str:
     """Windows' have blanks; what would move a terminal's cursor has no place in one."""
-    text = name[:NAME_MAX] if isinstance(name, str) else ""
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return printable(name[:NAME_MAX]) if isinstance(name, str) else ""
 
 
 def _addresses(listed: object) -> Iterator[str]:
