@@ -205,7 +205,6 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: V
     why = (uplink.config.ref,)
     spec = uplink.config.uplink
     bond = bond_options(uplink)
-    follows_slave = bond.fail_over_mac in ("active", "follow")  # the kernel moves the MAC: not ours to pin
     return [
         Link(
             name=uplink.bridge,
@@ -226,7 +225,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: V
             spec=bond,
             up=True,
             mtu=uplink.mtu,
-            mac=_own_mac(uplink.config) or spec.mac or (None if follows_slave else mac),
+            mac=None if bond.follows_slave else _own_mac(uplink.config) or spec.mac or mac,
             txqlen=TXQLEN_DEFAULT if spec.txqlen is None else spec.txqlen,
             promisc=False,
             flags=FRESH_FLAGS,

@@ -75,6 +75,12 @@ class Bond:
         }
         return replace(self, **off)
 
+    @property
+    def follows_slave(self) -> bool:
+        """Whether its MAC address is a slave's, which the kernel moves (`bond_do_fail_over_mac`): whoever sets another
+        one is told that it worked, and nothing happens (`bond_set_mac_address`)."""
+        return self.mode is BondMode.ACTIVE_BACKUP and self.fail_over_mac in ("active", "follow")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VlanIf:

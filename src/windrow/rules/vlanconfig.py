@@ -123,6 +123,10 @@ def its_bonds_address_is_of_one_host(config: VlanConfig, review: Review) -> Iter
     except ValueError as error:
         yield problem(config, "mac-invalid", BOND_MAC, str(error), "write it like 52:54:00:12:34:56, or take it out")
         return
+    moved = config.uplink.bond.fail_over_mac
+    if moved in ("active", "follow"):
+        message = f"with failOverMAC: {moved} the bond has a NIC's MAC address, and the kernel lets it have no other"
+        yield problem(config, "mac-moves", BOND_MAC, message, "take out one of the two")
     chosen = [node.name for node in review.nodes() if selects_node(config, node)]
     if len(chosen) > 1:
         message = f"{' and '.join(chosen[:2])} would have one MAC address"
