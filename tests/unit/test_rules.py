@@ -261,6 +261,17 @@ def test_a_second_node_does_not_get_the_bonds_address_of_the_first(selector: dic
     )
 
 
+def test_a_copy_of_a_vlanconfig_does_not_take_the_bonds_address_along() -> None:
+    one, other = (
+        replace(vc(name, rack=name), meta=Meta(name=name, annotations={names.ANNOTATION_BOND_MAC: mac}))
+        for name, mac in (("a", "02:aa:00:00:00:01"), ("b", "02:AA:00:00:00:01"))
+    )
+    nodes = [node("n1", rack="a"), node("n2", rack="b")]
+    assert put(other, before=[OOB, one, *nodes]) == ["mac-shared"]
+    assert put(one, other, before=[OOB, *nodes]) == ["mac-shared"], "said once"
+    assert put(replace(other, cluster_network="dmz"), before=[OOB, DMZ, one, *nodes]) == []
+
+
 def test_a_new_node_without_an_address_is_told() -> None:
     before = [OOB, hnc("h", n1="10.0.0.1/24")]
     assert put(node("n2"), before=before, warnings=True) == ["address-missing"]
