@@ -311,6 +311,14 @@ CASES = [
     ),
     Case(
         "vlanconfig.its_bonds_address_is_of_one_host",
+        "mac-moves",
+        Ask(
+            annotated(vc(on=RACK_A, failOverMAC="follow"), {names.ANNOTATION_BOND_MAC: "02:aa:00:00:00:01"}), there=BASE
+        ),
+        Ask(vc(on=RACK_A, failOverMAC="follow"), there=BASE),
+    ),
+    Case(
+        "vlanconfig.its_bonds_address_is_of_one_host",
         "mac-invalid",
         Ask(annotated(vc(on=RACK_A), {names.ANNOTATION_BOND_MAC: "01:00:5e:00:00:01"}), there=BASE),
         Ask(annotated(vc(on=RACK_A), {names.ANNOTATION_BOND_MAC: "02:AA:00:00:00:01"}), there=BASE),

@@ -28,7 +28,7 @@ from windrow.model.host import (
     VlanIf,
 )
 from windrow.model.meta import Meta
-from windrow.model.names import ANNOTATION_SNOOPING
+from windrow.model.names import ANNOTATION_BOND_MAC, ANNOTATION_SNOOPING
 from windrow.model.objects import (
     AddressMode,
     AnyObject,
@@ -210,6 +210,16 @@ def test_the_mac_is_pinned_to_the_first_nic_and_stays_when_that_nic_leaves() -> 
     assert links(config(nics=nics("e1")), facts=facts)["oob-br"].mac == "52:54:00:00:00:00"
     drifted = replace(FACTS, macs={IfName("oob-br"): Mac("02:00:00:00:00:99")})
     assert links(config(), facts=drifted)["oob-br"].mac == "52:54:00:00:00:00"
+
+
+@pytest.mark.parametrize("moved", ["active", "follow"])
+def test_the_mac_of_a_bond_that_follows_a_slave_is_the_kernels(moved: str) -> None:
+    """Whatever is said: a plan for another one would never come to an end, and each round would cost a flap."""
+    said = config(bond=Bond(fail_over_mac=moved))
+    said = replace(said, uplink=replace(said.uplink, mac=Mac("02:aa:00:00:00:01")))
+    said = replace(said, meta=Meta(name="oob-all", annotations={ANNOTATION_BOND_MAC: "02:aa:00:00:00:02"}))
+    found = links(said)
+    assert (found["oob-bo"].mac, found["oob-br"].mac) == (None, "02:aa:00:00:00:01")
 
 
 def test_mgmt_is_vids_and_vlan_interfaces_only_and_keeps_its_own_vlan() -> None:

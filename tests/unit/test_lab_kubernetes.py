@@ -182,6 +182,9 @@ def test_a_pod_that_cannot_be_is_told_with_its_file() -> None:
     assert "pods/pods.yaml: Pod web: it has no spec.nodeName, and a lab has no scheduler" in said(
         pods=POD.replace("nodeName: n0, ", "")
     )
+    for name in ("../web", "a/b", "We b", "x" * 254, "-x"):
+        assert "is no name of one" in said(pods=POD.replace("name: web", f'name: "{name}"'))
+    assert "is no name of one" in said(pods=POD.replace("name: web", "name: web\n  namespace: a/b"))
     assert "pods/web.spec.nodeName: n9 is no node" in said(pods=POD.replace("n0", "n9"))
     assert "pods/pods.yaml" in said(pods=POD.replace("prod/b", "prod/b/c"))
     assert "pods/pods.yaml" in said(pods="{")

@@ -183,6 +183,14 @@ def test_mgmt_is_built_in() -> None:
     assert put(nad(bridge="mgmt-br"), hnc("h", cn="mgmt")) == []
 
 
+def test_annotations_are_no_longer_than_an_api_server_lets_them_be() -> None:
+    full = replace(OOB, meta=Meta(name="oob", annotations={"a": "x" * (256 * 1024 - 1)}))
+    more = replace(OOB, meta=Meta(name="oob", annotations={**full.meta.annotations, "b": ""}))
+    assert (put(full), put(more)) == ([], ["annotations-too-long"])
+    stays = replace(more, meta=replace(more.meta, labels={"a": "b"}))
+    assert put(stays, before=[more]) == [], "that was so before"
+
+
 def test_labels_that_say_something_else() -> None:
     label = Meta(name="x", namespace="default", labels={names.LABEL_CLUSTERNETWORK: "oob"})
     assert put(replace(vc("x"), meta=label), replace(nad(), meta=label)) == []
@@ -232,6 +240,36 @@ def test_a_new_label_that_brings_two_together() -> None:
     assert put(node("n2", rack="a", row="1", x="y"), before=both) == [], "that was so before"
     hosts = [OOB, hnc("g", selector=rack("a")), hnc("h", selector=rack("b", Operator.NOT_IN)), node("n2")]
     assert put(node("n2", rack="a"), before=hosts) == ["hostnetwork-overlap"]
+
+
+@pytest.mark.parametrize("selector", [{"rack": "a"}, {}])
+def test_a_second_node_does_not_get_the_bonds_address_of_the_first(selector: dict[str, str]) -> None:
+    """Whichever comes first, the node or the VlanConfig."""
+    mac = {names.ANNOTATION_BOND_MAC: "02:aa:00:00:00:01"}
+    config = replace(vc("a", **selector), meta=Meta(name="a", annotations=mac))
+    first, second = node("n1", rack="a"), node("n2", rack="a")
+    assert put(second, before=[OOB, config, first]) == ["mac-shared"]
+    assert put(config, second, before=[OOB, first]) == ["mac-shared"], "said once"
+    assert put(node("n1", rack="a", x="y"), before=[OOB, config, first]) == []
+    assert put(node("n1", rack="a", x="y"), before=[OOB, config, first, second]) == [], "that was so before"
+    assert (
+        put(
+            replace(WITNESS, meta=replace(WITNESS.meta, labels={names.LABEL_WITNESS: "true"})),
+            before=[OOB, config, first],
+        )
+        == []
+    )
+
+
+def test_a_copy_of_a_vlanconfig_does_not_take_the_bonds_address_along() -> None:
+    one, other = (
+        replace(vc(name, rack=name), meta=Meta(name=name, annotations={names.ANNOTATION_BOND_MAC: mac}))
+        for name, mac in (("a", "02:aa:00:00:00:01"), ("b", "02:AA:00:00:00:01"))
+    )
+    nodes = [node("n1", rack="a"), node("n2", rack="b")]
+    assert put(other, before=[OOB, one, *nodes]) == ["mac-shared"]
+    assert put(one, other, before=[OOB, *nodes]) == ["mac-shared"], "said once"
+    assert put(replace(other, cluster_network="dmz"), before=[OOB, DMZ, one, *nodes]) == []
 
 
 def test_a_new_node_without_an_address_is_told() -> None:

@@ -19,7 +19,7 @@ def vlan_config(scene: Scene, network: Network) -> VlanConfig:
     cn, node = network.cluster_network, scene.facts.node
     bridge, bond = (scene.observed.state.links[name] for name in (network.bridge, network.bond))
     annotations = {names.ANNOTATION_MANAGED: "true"} if cn == names.MGMT else {}
-    if bond.mac != bridge.mac and not _moves_its_mac(bond):
+    if bond.mac != bridge.mac and not _spec(bond).follows_slave:
         annotations[names.ANNOTATION_BOND_MAC] = str(bond.mac)
     nics = _in_order(scene, network, bridge.mac)
     txqlen = bond.txqlen if bond.txqlen != TXQLEN_DEFAULT else None
@@ -37,9 +37,10 @@ def vlan_config(scene: Scene, network: Network) -> VlanConfig:
     )
 
 
-def _moves_its_mac(bond: Link) -> bool:
+def _spec(bond: Link) -> Bond:
+    """Its options as the kernel has them."""
     assert isinstance(bond.spec, Bond)
-    return bond.spec.applicable().moves_its_mac
+    return bond.spec
 
 
 def _name(cluster_network: str, node: str) -> str:
@@ -61,8 +62,7 @@ def _own_mac(scene: Scene, bridge: Link, nics: tuple[IfName, ...]) -> Mac | None
 
 def _said(bond: Link) -> Bond:
     """The options that are not what they would be without a word."""
-    assert isinstance(bond.spec, Bond)
-    have = bond.spec.applicable()
+    have = _spec(bond).applicable()
     usual = with_defaults(Bond(mode=have.mode, arp_interval=have.arp_interval)).applicable()
     unlike = {f.name for f in fields(Bond) if getattr(have, f.name) != getattr(usual, f.name)}
     if have.mode is not BondMode.ACTIVE_BACKUP:

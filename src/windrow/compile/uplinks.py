@@ -225,7 +225,7 @@ def uplink_links(uplink: Uplink, vids: VidSet, self_vlans: PortVlans, snooped: V
             spec=bond,
             up=True,
             mtu=uplink.mtu,
-            mac=_own_mac(uplink.config) or spec.mac or (None if bond.moves_its_mac else mac),
+            mac=None if bond.follows_slave else _own_mac(uplink.config) or spec.mac or mac,
             txqlen=TXQLEN_DEFAULT if spec.txqlen is None else spec.txqlen,
             promisc=False,
             flags=FRESH_FLAGS,

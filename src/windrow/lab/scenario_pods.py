@@ -8,8 +8,9 @@ from typing import Any
 from windrow.lab.scenario import Pod, PodNic
 from windrow.model.meta import Source
 from windrow.model.values import IfName
+from windrow.model.wire.documents import is_namespaced_name
 from windrow.model.wire.reader import Report
-from windrow.model.wire.text import plain, trees
+from windrow.model.wire.text import plain, shown, trees
 from windrow.port.errors import CniError
 from windrow.port.networks import NETWORKS, read_networks
 
@@ -57,10 +58,15 @@ def _pod(document: Mapping[str, Any], file: str, report: Report) -> Pod | None:
     if not name:
         report.add("pod", f"pods/{file}: a Pod", "it has no metadata.name", "give it one")
         return None
+    namespace = str(meta.get("namespace") or _NAMESPACE)
+    if not is_namespaced_name(namespace, name):
+        # It becomes a network namespace and names of files.
+        hint = "lower-case letters, digits, and - between them"
+        report.add("pod", f"pods/{file}: a Pod", f"{shown(f'{namespace}/{name}')} is no name of one", hint)
+        return None
     if not isinstance(node, str):
         report.add("pod", path, "it has no spec.nodeName, and a lab has no scheduler", "name one of the nodes there")
         return None
-    namespace = str(meta.get("namespace") or _NAMESPACE)
     annotations = meta.get("annotations")
     wanted = annotations.get(NETWORKS, "") if isinstance(annotations, dict) else ""
     try:

@@ -62,11 +62,6 @@ class Bond:
     ad_actor_system: str | None = None
     """MAC address; `""` means: none set (00:00:00:00:00:00)."""
 
-    @property
-    def moves_its_mac(self) -> bool:
-        """Its MAC address is that of whichever slave is active (`bond_do_fail_over_mac`): the kernel's to change."""
-        return self.fail_over_mac in ("active", "follow")
-
     def applicable(self) -> Bond:
         """Without the options that the kernel refuses in this mode, or that hang on one which is off.
 
@@ -79,6 +74,12 @@ class Bond:
             if mode not in option.modes or (option.needs and not getattr(self, option.needs))
         }
         return replace(self, **off)
+
+    @property
+    def follows_slave(self) -> bool:
+        """Whether its MAC address is a slave's, which the kernel moves (`bond_do_fail_over_mac`): whoever sets another
+        one is told that it worked, and nothing happens (`bond_set_mac_address`)."""
+        return self.mode is BondMode.ACTIVE_BACKUP and self.fail_over_mac in ("active", "follow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from windrow.model.bonding import BondMode
 from windrow.model.host import (
     ACCEPT_RA,
     COMES_BY_ITSELF,
@@ -128,8 +127,7 @@ def _owned(link: Link) -> Link:
     link = replace(link, mark=True, port=port)
     match link.spec:
         case Bond() as bond:
-            follows = bond.moves_its_mac and bond.mode is BondMode.ACTIVE_BACKUP
-            mac = None if follows else link.mac
+            mac = None if bond.follows_slave else link.mac
             bare = replace(link, addrs=None, details={}, neighbours=frozenset())
             return replace(bare, spec=bond.applicable(), mac=mac, master=master, vlans=vlans)
         case Bridge():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
+from windrow.model import names
 from windrow.model.objects import AddressMode, HostNetworkConfig, Node, VlanConfig
 from windrow.model.problems import Problem
 from windrow.rules.review import Review, problem, warning
@@ -42,6 +43,18 @@ def _same_thing(one: Config, other: Config) -> str:
     return ""
 
 
+def has_no_other_ones_address(node: Node, review: Review) -> Iterator[Problem]:
+    """A VlanConfig with the MAC address of a bond is for one host, and a second one comes by its labels."""
+    for config in review.staying(review.after.all(VlanConfig)):
+        if names.ANNOTATION_BOND_MAC not in config.meta.annotations or config.ref in review.changed:
+            continue
+        before = {other.name for other in review.before.all(Node) if selects(config, other)}
+        others = sorted(other.name for other in review.nodes() if selects(config, other) and other.name != node.name)
+        if others and selects(config, node) and node.name not in before:
+            message = f"with these labels, {config.ref} gives the node the MAC address that {others[0]} has"
+            yield problem(node, "mac-shared", LABELS, message, "make a VlanConfig for each node, or change a label")
+
+
 def has_its_addresses(node: Node, review: Review) -> Iterator[Problem]:
     """A new node is let in; it only has no address there yet."""
     for config in review.after.all(HostNetworkConfig):
@@ -62,4 +75,4 @@ def no_config_loses_its_last_node(node: Node, review: Review) -> Iterator[Proble
             yield warning(node, "selects-no-node", LABELS, message, "change a label, or its node selector")
 
 
-ON_PUT = (one_config_for_each_thing, has_its_addresses, no_config_loses_its_last_node)
+ON_PUT = (one_config_for_each_thing, has_no_other_ones_address, has_its_addresses, no_config_loses_its_last_node)

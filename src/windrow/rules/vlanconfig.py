@@ -10,7 +10,7 @@ from windrow.model.machines import VirtualMachineInstance
 from windrow.model.objects import VlanConfig, VlanStatus
 from windrow.model.problems import Problem
 from windrow.model.upkeep import annotated_mtu, matched_nodes
-from windrow.model.values import MTU_DEFAULT, Ref, parse_unicast_mac
+from windrow.model.values import MTU_DEFAULT, Mac, Ref, parse_unicast_mac
 from windrow.rules.clusternetwork import CONFIG_MTU as MTU
 from windrow.rules.review import (
     Review,
@@ -119,14 +119,31 @@ def its_bonds_address_is_of_one_host(config: VlanConfig, review: Review) -> Iter
     if text is None:
         return
     try:
-        parse_unicast_mac(text)
+        mac = parse_unicast_mac(text)
     except ValueError as error:
         yield problem(config, "mac-invalid", BOND_MAC, str(error), "write it like 52:54:00:12:34:56, or take it out")
         return
+    moved = config.uplink.bond.fail_over_mac
+    if moved in ("active", "follow"):
+        message = f"with failOverMAC: {moved} the bond has a NIC's MAC address, and the kernel lets it have no other"
+        yield problem(config, "mac-moves", BOND_MAC, message, "take out one of the two")
     chosen = [node.name for node in review.nodes() if selects_node(config, node)]
     if len(chosen) > 1:
         message = f"{' and '.join(chosen[:2])} would have one MAC address"
         yield problem(config, "mac-shared", BOND_MAC, message, "make a VlanConfig for each node")
+    for other in review.after.all(VlanConfig):
+        if other.ref == config.ref or not other.effective or not review.earlier(config, other):
+            continue
+        if other.cluster_network == config.cluster_network and _bond_mac(other) == mac:
+            hint = "write the one that the bond of this node has, or take it out"
+            yield problem(config, "mac-shared", BOND_MAC, f"{other.ref} gives it to a bond already", hint, [other.ref])
+
+
+def _bond_mac(config: VlanConfig) -> Mac | None:
+    try:
+        return parse_unicast_mac(config.meta.annotations.get(names.ANNOTATION_BOND_MAC, ""))
+    except ValueError:
+        return None
 
 
 def is_for_some_node(config: VlanConfig, review: Review) -> Iterator[Problem]:

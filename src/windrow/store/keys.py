@@ -23,7 +23,7 @@ class Keys:
 def read_keys(paths: Paths) -> Keys | None:
     """None: there are none (yet), or they cannot be read."""
     try:
-        document = json.loads(paths.wireguard_key.read_text(encoding="utf-8"))
+        document = json.loads(records.read_private(paths.wireguard_key))
         records.understand(document)
         private, public = (b64decode(str(document[name]), validate=True) for name in ("private", "public"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
