@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from tests.unit.test_overlay import BOTH, FACTS, codes, compiled, mgmt, node
 
+from windrow.apps.encryption import own_keys
 from windrow.compile.node import compile_node
 from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
@@ -197,6 +198,21 @@ def test_keys_are_kept_for_root_alone(tmp_path: Path) -> None:
     for broken in ("", "{", "[]", '{"private": "AAAA", "public": "AAAA"}', '{"private": 1}'):
         paths.wireguard_key.write_text(broken)
         assert read_keys(paths) is None
+
+
+@pytest.mark.parametrize("broken", ["", "{", '{"schema": 99, "private": "x", "public": "y"}', "a link to nothing"])
+def test_no_new_key_takes_the_place_of_one_that_cannot_be_read(tmp_path: Path, broken: str) -> None:
+    """The other nodes know the old one, and without an API nobody tells them another."""
+    paths = Paths(tmp_path)
+    paths.wireguard_key.parent.mkdir(parents=True)
+    if broken.startswith("a link"):
+        paths.wireguard_key.symlink_to(tmp_path / "backup")
+    else:
+        paths.wireguard_key.write_text(broken)
+    with pytest.raises(StoreError, match="says no key that this version") as refused:
+        own_keys(paths)
+    assert "restore it; or delete it" in refused.value.hint
+    assert paths.wireguard_key.is_symlink() or paths.wireguard_key.read_text() == broken
 
 
 def test_a_key_that_cannot_be_kept_is_the_failure_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
