@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.kernel.conftest import Ns as KernelNs
-from tests.kernel.test_policy_addresses import POLICY
+from tests.qemu.arriving import CLOSED_DB
 from tests.qemu.arriving import Node as Arriving
 from tests.qemu.conftest import Ns as Pod
 from tests.qemu.policed import GATEWAY, Node
@@ -116,7 +116,7 @@ def without_nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Arr
 def test_a_new_port_is_closed_until_it_is_judged(without_nft: Arriving) -> None:
     """On a bridge that no rule knows before; then a pod that a policy closes stays so, and one that none does opens."""
     node, closed, opened = without_nft, Pod(), Pod()
-    node.store(POLICY)
+    node.store(CLOSED_DB)
     node.keeper.round(reread=True)
     for pod, name in ((closed, "shop/db"), (opened, "shop/web")):
         node.paths.agent_status.unlink(missing_ok=True)  # a round need not have written it anew

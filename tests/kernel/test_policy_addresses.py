@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.qemu.arriving import CLOSED, Node
+from tests.qemu.arriving import CLOSED_DB, Node
 from tests.qemu.conftest import Ns
 
 from windrow.apps.cni import judging
@@ -36,7 +36,7 @@ def test_an_address_comes_without_connections(node: Node, tmp_path: Path, monkey
     """A train of packets of one connection goes on from the first pod's time to those of its successors; past the
     policies, where nobody has the kernel forget it."""
     pods = [Ns() for _ in range(3)]
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     with node.agent():
         with node.train(pods[0]) as train:
             assert node.call("ADD", pods[0], "shop/web", ipam=ipam(tmp_path)).exit == 0

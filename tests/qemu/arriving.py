@@ -26,7 +26,7 @@ from windrow.store.paths import Paths
 
 STATION, MAC = "02:00:00:00:00:01", "02:00:00:00:00:09"
 INTO, OUT_OF = b"into the pod", b"out of the pod"
-CLOSED = """\
+CLOSED_DB = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: closed, namespace: shop}

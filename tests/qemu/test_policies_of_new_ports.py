@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from tests.qemu.arriving import CLOSED, Node, Train
+from tests.qemu.arriving import CLOSED_DB, Node, Train
 from tests.qemu.conftest import Ns
 
 from windrow.port.identity import host_end
@@ -31,7 +31,7 @@ def test_the_train_passes_where_there_are_no_policies(node: Node, pod: Ns) -> No
 
 
 def test_what_a_policy_closes_never_opens(node: Node, pod: Ns) -> None:
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     with node.agent(), node.train(pod) as train:
         time.sleep(0.2)
         done = node.call("ADD", pod, "shop/db")
@@ -42,7 +42,7 @@ def test_what_a_policy_closes_never_opens(node: Node, pod: Ns) -> None:
 
 
 def test_what_none_closes_passes_when_the_call_is_done(node: Node, pod: Ns) -> None:
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     with node.agent(), node.train(pod) as train:
         done = node.call("ADD", pod, "shop/web")
         assert done.exit == 0, done
@@ -50,7 +50,7 @@ def test_what_none_closes_passes_when_the_call_is_done(node: Node, pod: Ns) -> N
 
 
 def test_without_an_agent_it_is_closed_and_that_is_said(node: Node, pod: Ns, capfd: pytest.CaptureFixture[str]) -> None:
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     node.keeper.round(reread=True)
     node.paths.agent_status.unlink()
     with node.train(pod) as train:
@@ -66,7 +66,7 @@ def test_without_an_agent_it_is_closed_and_that_is_said(node: Node, pod: Ns, cap
 @pytest.mark.parametrize("name", ["other/db", "plain"])
 def test_where_there_are_no_policies_nobody_waits(node: Node, pod: Ns, name: str) -> None:
     """A pod of another namespace, and a container that is no pod."""
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     node.keeper.round(reread=True)
     node.paths.agent_status.unlink()
     with node.train(pod) as train:
@@ -80,7 +80,7 @@ def test_where_there_are_no_policies_nobody_waits(node: Node, pod: Ns, name: str
 @pytest.mark.parametrize("name", ["shop/db", "other/db"])
 def test_before_the_first_round_of_a_host_and_after_a_flush(node: Node, pod: Ns, name: str) -> None:
     """That there are policies is on the disk; the table is not in the kernel."""
-    node.store(CLOSED)
+    node.store(CLOSED_DB)
     node.keeper.round(reread=True)
     assert read_memory(node.paths).policed
     node.paths.agent_status.unlink()
