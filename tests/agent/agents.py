@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import signal
@@ -32,6 +33,8 @@ from windrow.store.events import Events
 from windrow.store.paths import Paths
 
 PATIENCE_S = 30.0
+ENDS_S = 60.0
+"""An agent that was told to end takes a hundredth of that; of one that does not, the tests show where it stands."""
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Host:
     def start(self, *, steady: bool = True) -> None:
         """It works when this returns, or not yet. `steady`: see `Steady`."""
         assert not self.pid
+        self.stacks.touch()
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -73,7 +77,8 @@ class Host:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         gc.disable()
         enter(self.world.place(self.node))
-        with self.log.open("a") as log, Kernel() as kernel:
+        with self.stacks.open("a") as stacks, self.log.open("a") as log, Kernel() as kernel:
+            faulthandler.register(signal.SIGUSR1, file=stacks)
             held = Held(Steady(kernel, self.features) if steady else kernel)
             log_ = Log(log)
             options = main.Options(
@@ -87,7 +92,23 @@ class Host:
             return 0
         os.kill(self.pid, number)
         pid, self.pid = self.pid, 0
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        end = time.monotonic() + ENDS_S
+        while time.monotonic() < end:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        raise AssertionError(f"the agent does not end; it stands at:\n{self._where(pid)}\nit said:\n{self.said()}")
+
+    def _where(self, pid: int) -> str:
+        """The stacks of an agent that does not end, and what it waits for in the kernel; then it ends."""
+        before = self.stacks.stat().st_size
+        waits = [f"{task.name}: {(task / 'wchan').read_text()}" for task in Path(f"/proc/{pid}/task").iterdir()]
+        os.kill(pid, signal.SIGUSR1)
+        time.sleep(1.0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return "\n".join([*waits, self.stacks.read_text()[before:]])
 
     def stop(self) -> int:
         return self.kill(signal.SIGTERM)
@@ -95,6 +116,10 @@ class Host:
     @property
     def log(self) -> Path:
         return self.paths.root / "agent.log"
+
+    @property
+    def stacks(self) -> Path:
+        return self.paths.root / "agent.stacks"
 
     def status(self) -> AgentStatus | None:
         return agent_status(self.paths)

@@ -110,3 +110,15 @@ def test_it_ends_with_who_forked_it_and_its_watchdog_does_not(site: Site) -> Non
         assert process.alive(one)
     finally:
         process.end(one, patience_s=0)
+
+
+def test_one_that_hangs_is_given_up_and_its_end_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "READY_S", 0.2)
+    monkeypatch.setattr(os, "setsid", lambda: time.sleep(3600))  # where a watchdog begins
+    begun = time.monotonic()
+    with pytest.raises(watchdog.WatchdogError, match="said nothing"):
+        watchdog.start(site, a_change(site, os.getpid()))
+    spare = Spare(site, lambda *_: OTHER)
+    os.kill(spare.pid, signal.SIGSTOP)
+    spare.close()
+    assert time.monotonic() - begun < 60

@@ -358,13 +358,13 @@ def wakeup() -> Iterator[int]:
     """The fd on which the numbers of signals arrive; a handler that does nothing keeps them from ending the process."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    old = signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # before the handlers: what they take is written to it
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    old = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
         yield read
     finally:
-        signal.set_wakeup_fd(old)
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(old)
         os.close(read)
         os.close(write)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -62,8 +63,10 @@ class Spare:
         return Process(pid=int(said["pid"]), started=int(said["started"]))
 
     def close(self) -> None:
+        """It has nothing to finish: whoever asked it for something has had its answer, or has given it up."""
         self._ours.close()
-        with suppress(ChildProcessError):
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
 
 

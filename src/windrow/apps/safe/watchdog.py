@@ -72,10 +72,12 @@ def start(site: Site, checkpoint: Checkpoint, *, still: Still = nullcontext) -> 
             _leave(site, checkpoint, write)
     os.close(write)
     try:
-        os.waitpid(pid, 0)
         said = _heard(read)
     finally:
         os.close(read)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # it has nothing left to do, and one that hangs must not be waited for
+        os.waitpid(pid, 0)
     word, _, rest = said.partition(" ")
     if word != "ready":
         raise WatchdogError(
