@@ -22,7 +22,7 @@ from windrow.apps.agent.face import Face
 from windrow.apps.agent.http import listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
-from windrow.apps.agent.loop import ALONE_S, MANY_S, QUIET_S, Kept, LockNews, Loop, Pulse
+from windrow.apps.agent.loop import ALONE_S, MANY_S, QUIET_S, Kept, LockNews, Loop, Pulse, Signals
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.apps.engine import execute, look, plan_node
 from windrow.apps.site import Site
@@ -361,6 +361,47 @@ def test_a_unit_that_waits_does_not_hold_up_the_others(tmp_path: Path) -> None:
 
 
 # -- parts that fail -------------------------------------------------------------------------------
+
+
+class Ends:
+    """A signal's number in a pipe: the loop is told to stop."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe2(os.O_NONBLOCK)
+        self.loop: Loop
+
+    def part(self) -> Signals:
+        return Signals(self.read, lambda _: self.loop.stop() or False)  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize("which", ["boot", "round"])
+def test_it_ends_where_it_is_told_to_while_a_plan_waits(which: str) -> None:
+    """Nothing else is due, and no other news will come."""
+    ends = Ends()
+
+    class Waits:
+        last: Any = None
+
+        def deadline(self) -> None:
+            return None
+
+        def boot(self) -> None:
+            if which == "boot":
+                self._wait()
+
+        def round(self, **_: object) -> None:
+            if which == "round":
+                self._wait()
+
+        def _wait(self) -> None:
+            os.write(ends.write, b"\x0f")
+            ends.loop.meanwhile(1.0)
+
+    ends.loop = Loop(Waits(), log=Log(io.StringIO()), mono=time.monotonic, parts=[ends.part()])  # type: ignore[arg-type]
+    thread = threading.Thread(target=ends.loop.run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 class Fragile:

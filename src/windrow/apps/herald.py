@@ -104,7 +104,7 @@ class Herald:
         voice = self._voice
         with selectors.PollSelector() as selector:
             selector.register(voice.watch, selectors.EVENT_READ)
-            if not self._ending:
+            if self._for_good or not self._ending:  # one for good ends as soon as it is told to
                 selector.register(self._wake, selectors.EVENT_READ)
             selector.select(voice.patience())
         self._heard_all = self._ending

@@ -98,11 +98,14 @@ class Loop:
         try:
             self._round(self.keeper.boot)
             while not self._stopping:
-                self._step()
+                self._work()
+                if not self._stopping:  # it may have been told to while a plan waited: then nothing more is heard
+                    self._hear(self._patience())
         finally:
             self._selector.close()
 
-    def _step(self) -> None:
+    def _work(self) -> None:
+        """A round, where one is due."""
         now = self._mono()
         if self._due is not None and now >= self._due:
             self._due = self._since = None
@@ -111,7 +114,6 @@ class Loop:
             if not self._ready:
                 self._ready = True
                 self._started()
-        self._hear(self._patience())
 
     # News -----------------------------------------------------------------------------------------
 
