@@ -27,7 +27,7 @@ from windrow.model.steps import Failure
 from windrow.model.values import IfName, PortVlans
 from windrow.plan.policies import policy_unit
 from windrow.policy import Endpoint, Packet, allows, compile_policies
-from windrow.policy.iptables import FAMILIES, RoutedPort, bridges, is_ours, programs, read, table
+from windrow.policy.iptables import FAMILIES, RoutedPort, bridges, programs, read, table
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import Firewall
 
@@ -354,7 +354,7 @@ def test_a_jump_with_a_condition_leads_past_ours() -> None:
 def test_what_was_made_can_be_taken_away() -> None:
     want = edge("x", 15)
     made = loaded(want)
-    assert is_ours(want) and bridges(want) == {BRIDGE} and made.sets
+    assert want.of_iptables and bridges(want) == {BRIDGE} and made.sets
     loaded(RuleTable(), made)
     assert not made.sets and all(chains == {"FORWARD": []} for chains in made.rules.values())
 
@@ -407,7 +407,7 @@ def test_a_host_without_nft_wants_rules_of_iptables() -> None:
     ports = record(1), record(2, ifname="net1")
     facts = NodeFacts(node="n1", ports=ports, features=WITHOUT_NFT)
     wanted = policy_table(world.cluster(world.loaded(POLICY), ()), facts)
-    assert is_ours(wanted) and bridges(wanted) == {"cni0", "wn-pods"}
+    assert wanted.of_iptables and bridges(wanted) == {"cni0", "wn-pods"}
     assert wanted.judged == {ports[0].host} and {port for port, _ in wanted.guarded} == {ports[0].host}
     words = [rule.expr[1] for rule in wanted.chains["arriving-by-host"].rules]
     assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.2", "fd00::2"]

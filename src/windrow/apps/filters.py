@@ -16,7 +16,7 @@ from windrow.model.filters import IPTABLES, NFTABLES, Filters, FiltersSeen, Port
 from windrow.model.ruletable import PoliciesSeen, RuleTable
 from windrow.model.steps import DropFilter, Failure, SetFilter, SetPolicies, Step
 from windrow.netlink.errors import KernelError
-from windrow.policy import iptables, nft
+from windrow.policy import nft
 from windrow.port import filtering
 from windrow.port.filtering import NFT_SPOOF, Listing
 from windrow.services.errors import ServiceError
@@ -149,7 +149,7 @@ class PortFilters:
 
     def _police(self, step: Step, wanted: RuleTable) -> Failure | None:
         try:
-            if iptables.is_ours(wanted):
+            if wanted.of_iptables:
                 PolicyFilter(self._firewall).load(wanted)
                 self._drop_those_of_nft()
                 return None

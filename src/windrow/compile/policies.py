@@ -28,15 +28,17 @@ from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
 from windrow.model.values import Ref
-from windrow.policy import Endpoint, compile_policies, iptables, policed_namespaces
-from windrow.policy.nft import table, with_tunnels
 
 
 def rule_table(cluster: Cluster, facts: NodeFacts, ends: Iterable[TunnelEnds]) -> RuleTable:
     """Of the policies, and against forged packets of the overlay, which iptables does not see before they are taken
     in."""
-    found = policy_table(cluster, facts)
-    return found if iptables.is_ours(found) else with_tunnels(found, ends)
+    found, guarded = policy_table(cluster, facts), [one for one in ends if one.addresses]
+    if not guarded or found.of_iptables:
+        return found
+    from windrow.policy.nft import with_tunnels  # as in `policy_table`
+
+    return with_tunnels(found, guarded)
 
 
 def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
@@ -45,6 +47,8 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     guarded = [record for record in facts.ports if record.guards]
     if not cluster.policies() and not guarded:
         return RuleTable()
+    from windrow.policy import Endpoint, compile_policies, nft  # every command loads this module, and few have policies
+
     records = [record for record in facts.ports if _is_of_pod(record)]
     others = [record.host for record in facts.ports if not _is_of_pod(record)]
     whole = cluster.replace(_recorded_pods(cluster, records))
@@ -57,10 +61,12 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
     rules = compile_policies(whole, endpoints, sorted(host), others, own)
-    return table(rules) if facts.features.bridge_conntrack else _by_iptables(rules, whole, facts)
+    return nft.table(rules) if facts.features.bridge_conntrack else _by_iptables(rules, whole, facts)
 
 
 def _by_iptables(rules: PolicyRules, cluster: Cluster, facts: NodeFacts) -> RuleTable:
+    from windrow.policy import iptables  # as in `policy_table`
+
     routed = [record for record in facts.ports if _is_routed(record)]
     ports = {
         one.host: iptables.RoutedPort(bridge=one.bridge, addresses=_addresses(one, cluster, facts)) for one in routed
@@ -111,7 +117,7 @@ def policy_problems(
         )
     if not facts.features.bridge_conntrack:
         yield from _beyond_iptables(cluster, facts)
-        if iptables.is_ours(wanted) and not guarded:
+        if wanted.of_iptables and not guarded:
             yield Problem(
                 code="overlay-unguarded",
                 message="forged packets of the overlay are not dropped: network policies are enforced by iptables here",
@@ -189,7 +195,7 @@ def _pod_of(record: PortRecord) -> Ref:
 def _unnamed(cluster: Cluster, facts: NodeFacts) -> Iterator[PortRecord]:
     """Ports that stay closed until the API has named their pods: policies of their namespace are about labels. On a
     host without an API a pod needs no object."""
-    namespaces = policed_namespaces(cluster) if facts.of_cluster else frozenset()
+    namespaces = cluster.policed_namespaces() if facts.of_cluster else frozenset()
     for record in facts.ports:
         if _is_of_pod(record) and (ref := _pod_of(record)).namespace in namespaces and ref not in cluster.objects:
             yield record

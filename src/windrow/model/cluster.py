@@ -138,6 +138,10 @@ class Cluster:
         """Of both kinds."""
         return (*self.all(NetworkPolicy), *self.all(MultiNetworkPolicy))
 
+    def policed_namespaces(self) -> frozenset[str]:
+        """Those with a policy that has an effect: pods of others are open, whatever their labels are."""
+        return frozenset(policy.meta.namespace for policy in self.policies() if policy.networks)
+
     def vlan_configs(self, cluster_network: str) -> tuple[VlanConfig, ...]:
         return tuple(v for v in self.all(VlanConfig) if v.cluster_network == cluster_network)
 

@@ -27,6 +27,8 @@ NAMES = "set ifname"
 """The `form` of a set of names."""
 JUDGED = "judged"
 """The set of ports that a round has judged by the policies. A port of a CNI call that is not in it is closed."""
+BRIDGES = "bridges"
+"""The set of bridges that show their frames to iptables: no set of ipset's, but a rule and an option of the bridge."""
 WAITING = "waiting-"
 """Before the name of a hook's chain: what such a port lets pass."""
 NAMESPACES = "namespaces"
@@ -71,6 +73,11 @@ class RuleTable:
     @property
     def empty(self) -> bool:
         return not self.chains and not self.sets
+
+    @property
+    def of_iptables(self) -> bool:
+        """Whether it is for iptables and ipset, and not for nft."""
+        return BRIDGES in self.sets
 
     @property
     def guarded(self) -> frozenset[tuple[str, str]]:

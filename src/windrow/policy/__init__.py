@@ -5,7 +5,7 @@ here touches a kernel or runs a program.
 them, and knows nothing of `verdict`: tests hold the two together.
 """
 
-from windrow.policy.compiler import Endpoint, compile_policies, policed_namespaces
+from windrow.policy.compiler import Endpoint, compile_policies
 from windrow.policy.verdict import Packet, Verdict, allows
 
-__all__ = ["Endpoint", "Packet", "Verdict", "allows", "compile_policies", "policed_namespaces"]
+__all__ = ["Endpoint", "Packet", "Verdict", "allows", "compile_policies"]

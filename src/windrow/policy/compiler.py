@@ -51,11 +51,6 @@ class Endpoint:
     network: str = DEFAULT_NETWORK
 
 
-def policed_namespaces(cluster: Cluster) -> frozenset[str]:
-    """Those with a policy that has an effect: pods of others are open, whatever their labels are."""
-    return frozenset(policy.meta.namespace for policy in cluster.policies() if policy.networks)
-
-
 def compile_policies(
     cluster: Cluster,
     endpoints: Iterable[Endpoint],
@@ -65,7 +60,7 @@ def compile_policies(
 ) -> PolicyRules:
     """`host`: the addresses of this node; `others`: its ports that are no pod's, and so no policy's; `own`: what ports
     of either kind ask for. A port that no policy isolates is judged, and not guarded."""
-    namespaces = policed_namespaces(cluster)
+    namespaces = cluster.policed_namespaces()
     if not namespaces and not own:
         return PolicyRules()
     compiler, endpoints = _Compiler(cluster), list(endpoints)

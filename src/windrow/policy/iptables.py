@@ -19,6 +19,7 @@ from windrow.model.lazy import dataclass
 from windrow.model.policies import Direction
 from windrow.model.policyrules import GuardedPort, Members, MemberSet, PacketRule, PolicyRules, set_name
 from windrow.model.ruletable import (
+    BRIDGES,
     JUDGED,
     NAMES,
     POLICY_MAPS,
@@ -36,8 +37,6 @@ FAMILIES = (4, 6)
 TABLE = "security"
 PREFIX = "windrow-"
 """Of our chains (28 characters at most, XT_EXTENSION_MAXNAMELEN) and sets (31, IPSET_MAXNAMELEN)."""
-BRIDGES = "bridges"
-"""The set of bridges that show their frames: no set of ipset's, but a rule and an option of the bridge."""
 FIRST = "forward"
 """The chain that FORWARD begins with."""
 _PORTS = "veth+"
@@ -396,11 +395,6 @@ def _ports_in(chains: Mapping[str, TableChain], chain: str, option: str, family:
 
 
 # From one table to the next -------------------------------------------------------------------------
-
-
-def is_ours(one: RuleTable) -> bool:
-    """Whether a table is for these programs, and not for nft."""
-    return BRIDGES in one.sets
 
 
 def closes(have: RuleTable) -> bool:

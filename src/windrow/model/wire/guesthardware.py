@@ -131,7 +131,7 @@ def _memory(domain: Table) -> int:
     return math.ceil(size)
 
 
-def _quantity(field: Field) -> Fraction | None:
+def _quantity(field: Field) -> Fraction | int | None:
     """A text, or a number, which Kubernetes takes too."""
     if isinstance(field.value, int | float) and not isinstance(field.value, bool):
         field = Field(str(field.value), field.path, field.report)

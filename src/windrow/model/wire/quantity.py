@@ -16,15 +16,17 @@ _SUFFIXES |= {f"{letter}i": (2, 10 * (i + 1)) for i, letter in enumerate("KMGTPE
 """Base and exponent of what each one multiplies by."""
 
 
-def parse_quantity(text: str) -> Fraction:
+def parse_quantity(text: str) -> Fraction | int:
     """Not negative. Raises ValueError."""
-    from fractions import Fraction  # slow to load (it loads decimal), and only machines have quantities
-
     found = _QUANTITY.fullmatch(text)
     if found is None:
         raise ValueError(f"{quoted(text)} is not a quantity like 512Mi, 2G or 250m")
     number, exponent, suffix = found.groups()
     base, power = _SUFFIXES[suffix or ""] if exponent is None else (10, int(exponent))
+    if number.isdecimal() and power >= 0:
+        return int(number) * int(base**power)
+    from fractions import Fraction  # it is slow to load (it loads decimal), and few quantities are no integers
+
     return Fraction(number) * Fraction(base) ** power
 
 
