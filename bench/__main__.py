@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import frames, imports, kernels, kube, outside, pure, start
-from bench.inside import MARK
-from bench.measure import Group, decode
+from bench.measure import MARK, Group, decode
 from bench.report import machine, page, replaced
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Group, NotMeasured, Row, encode
+from bench.measure import MARK, Group, NotMeasured, Row, encode
 from windrow.apps.cni.install import Origin, install
 from windrow.apps.cni.server import about
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 from windrow.store.paths import Paths
 
-MARK = "BENCH "
 REFERENCE = Path("/usr/lib/cni")
 RUNS, PODS, TOGETHER, TOGETHER_RUNS = 100, 50, 16, 5
 WARM_UP = 3

@@ -17,8 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.inside import MARK
-from bench.measure import Group, Row, encode
+from bench.measure import MARK, Group, Row, encode
 from windrow.apps.dhcp.servers import Servers
 from windrow.compile.pools import scopes
 from windrow.model.cluster import Cluster

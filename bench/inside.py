@@ -3,7 +3,8 @@
     python -m bench.inside WHERE      as root, in a namespace that may be filled (`unshare --net`); prints one line
                                       per group, after a mark
 
-In the lab kernel `serve` is the guest: it measures when it is asked to (`bench.start.in_lab`).
+In the lab kernel `serve` is the guest: it measures when it is asked to (`bench.start.in_lab`). It loads each part then:
+how long the lab takes to boot is measured with this guest, too.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench import agent, cni, detection, imports, policies, vm
-from bench.measure import Group, Way, compare, encode
+from bench.measure import MARK, Group, Way, compare, encode
 from windrow.apps.engine import look
 from windrow.lab.guest.server import Request, Server
 from windrow.model.host import PortVlans
@@ -25,7 +25,6 @@ from windrow.netlink import links, netns
 from windrow.netlink.kernel import Kernel
 from windrow.netlink.observe import dump_links
 
-MARK = cni.MARK
 LAB = "In the lab kernel"
 LINKS = 1000
 UPLINK = IfName("uplink0")
@@ -51,6 +50,8 @@ def serve(control: int, config: Mapping[str, Any]) -> None:
 
 
 def ports(request: Request) -> dict[str, list[str]]:
+    from bench import cni
+
     return {"groups": netns.in_new(lambda: [encode(group) for group in cni.measure(LAB, all_ways=False)])}
 
 
@@ -59,22 +60,32 @@ def in_guest(request: Request) -> dict[str, list[str]]:
 
 
 def machines(request: Request) -> dict[str, list[str]]:
+    from bench import vm
+
     return {"groups": netns.in_new(lambda: [encode(group) for group in vm.measure(LAB)])}
 
 
 def keeper(request: Request) -> dict[str, list[str]]:
+    from bench import agent
+
     return {"groups": netns.in_new(lambda: [encode(group) for group in agent.measure(LAB)])}
 
 
 def detecting(request: Request) -> dict[str, list[str]]:
+    from bench import detection
+
     return {"groups": netns.in_new(lambda: [encode(group) for group in detection.measure(LAB)])}
 
 
 def policing(request: Request) -> dict[str, list[str]]:
+    from bench import policies
+
     return {"groups": netns.in_new(lambda: [encode(group) for group in policies.measure(LAB)])}
 
 
 def importing(request: Request) -> dict[str, list[str]]:
+    from bench import imports
+
     return {"groups": [encode(imports.measure(LAB))]}
 
 

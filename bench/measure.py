@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+MARK = "BENCH "
+"""Before a group, in what a program prints."""
+
 
 class NotMeasured(RuntimeError):
     """What was to be measured did not do what it should. The other parts of a run go on."""

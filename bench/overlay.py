@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from bench.inside import MARK, batch, output
-from bench.measure import Group, NotMeasured, Way, compare, encode
+from bench.inside import batch, output
+from bench.measure import MARK, Group, NotMeasured, Way, compare, encode
 from windrow.apps.engine import converge
 from windrow.model.cluster import Cluster
 from windrow.model.host import FdbEntry

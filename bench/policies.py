@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from bench.cni import MARK
-from bench.measure import Group, NotMeasured, Way, compare, encode
+from bench.measure import MARK, Group, NotMeasured, Way, compare, encode
 from bench.vm import batch
 from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster

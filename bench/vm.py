@@ -24,14 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Group, Row, encode
+from bench.measure import MARK, Group, Row, encode
 from windrow.apps.vm import start as parts
 from windrow.frames.dhcp import ACK, DISCOVER
 from windrow.lab.vm import image
 from windrow.netlink import netns
 from windrow.netlink.kernel import Kernel
 
-MARK = "BENCH "
 WINDROW = (sys.executable, "-m", "windrow.apps.cli.main")
 QEMU = f"qemu-system-{os.uname().machine}"
 NODE, BRIDGE, OUTSIDE, VID = "bench", "bench-br", "bench-out", 100
