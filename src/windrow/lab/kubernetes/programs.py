@@ -21,8 +21,13 @@ CALLED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
 OF_FLANNEL = (*CALLED, "bridge")
 """And those on a node of flannel's."""
-IN_PODS = {"curl": Path("/usr/bin/curl"), "netcat-openbsd": Path("/usr/bin/nc.openbsd")}
-"""Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP."""
+IN_PODS = {
+    "curl": Path("/usr/bin/curl"),
+    "netcat-openbsd": Path("/usr/bin/nc.openbsd"),
+    "dash": Path("/usr/bin/dash"),
+}
+"""Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP, and
+its shell runs that whatever is found on PATH."""
 OF_SUITE = IN_PODS | {"iptables": Path("/usr/sbin/iptables-legacy")}
 """And kube-proxy."""
 RUNTIME = "crun"
