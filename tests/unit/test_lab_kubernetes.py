@@ -294,7 +294,7 @@ def test_a_layer_has_the_program_under_all_its_names() -> None:
 
 
 def test_a_shell_of_the_suites_pods_runs_what_is_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """busybox' own shell runs busybox' `nc` whatever PATH has, and a spec's `nc -u` said that there is no such option."""
+    """busybox' own shell runs busybox' `nc` whatever PATH has, and that knows no `nc -u` of a spec's."""
     any_program = dict.fromkeys(("curl", "netcat-openbsd"), Path("/usr/bin/env"))
     monkeypatch.setattr(cluster, "IN_PODS", programs.IN_PODS | any_program)
     shell, beside = tmp_path / "sh", tmp_path / "nc"
