@@ -177,3 +177,14 @@ def test_what_a_spec_said_is_in_files_of_its_own(runner: Any, tmp_path: Path) ->
     names = sorted(path.name for path in tmp_path.iterdir())
     assert len(names) == 4 and {name.rpartition(".")[2] for name in names} == {"log", "xml"}
     assert all(name.startswith("pods-networking-granular-checks-pods-should-function") for name in names)
+
+
+def test_two_runs_at_once_note_what_passed_in_one_record(
+    runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PASSED", tmp_path / "passed.txt")
+    mine, theirs = Passed("a", "uml", 12), Passed("b", "uml", 13)
+    assert not runner.noted()
+    runner.note(theirs)
+    runner.note(mine)
+    assert runner.noted() == {"a": mine, "b": theirs}

@@ -136,10 +136,10 @@ def test_without_etcd_its_package_is_named(host: Host, monkeypatch: pytest.Monke
 
 
 def test_all_packages_that_are_missing_are_named_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"runc": "/usr/sbin/runc"}
+    there = {"crun": "/usr/bin/crun"}
     monkeypatch.setattr(parts.shutil, "which", lambda name, **_: there.get(name))
     with pytest.raises(ServiceError, match="etcd, ctr, containerd: they are not installed") as refused:
-        parts.installed(["etcd", "runc", "ctr", "containerd"])
+        parts.installed(["etcd", "crun", "ctr", "containerd"])
     assert refused.value.hint == "apt-get install containerd etcd-server"
 
 

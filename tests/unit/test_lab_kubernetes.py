@@ -18,11 +18,12 @@ from windrow.lab import picture
 from windrow.lab.errors import LabError
 from windrow.lab.kernel.boot import Needs, boot
 from windrow.lab.kernel.machine import Guest
-from windrow.lab.kubernetes import control, flannel, image, programs
+from windrow.lab.kubernetes import cluster, control, flannel, image, programs
 from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
 from windrow.lab.scenario_file import Texts, parse, read
 from windrow.model.problems import ProblemsError
 from windrow.model.values import Cidr, IfName
+from windrow.services import process
 from windrow.services.errors import ServiceError
 from windrow.services.kubernetes import parts
 
@@ -290,6 +291,19 @@ def test_a_layer_has_the_program_under_all_its_names() -> None:
         assert tar.getnames().count("bin/nc") == 1 and tar.getmember("bin/nc").isreg(), (
             "of the two, the one that is named"
         )
+
+
+def test_a_shell_of_the_suites_pods_runs_what_is_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """busybox' own shell runs busybox' `nc` whatever PATH has, and that knows no `nc -u` of a spec's."""
+    any_program = dict.fromkeys(("curl", "netcat-openbsd"), Path("/usr/bin/env"))
+    monkeypatch.setattr(cluster, "IN_PODS", programs.IN_PODS | any_program)
+    shell, beside = tmp_path / "sh", tmp_path / "nc"
+    shell.write_bytes(cluster._suite_files(Path("/usr/bin/env"))["/bin/sh"])
+    beside.write_text("#!/bin/sh\necho the one beside it\n")
+    for program in (shell, beside):
+        program.chmod(0o755)
+    said = process.run(["env", f"PATH={tmp_path}", str(shell), "-c", "nc -u"], timeout_s=10)
+    assert said == "the one beside it\n"
 
 
 # What is missing -----------------------------------------------------------------------------------

