@@ -8,7 +8,6 @@ A comment before each block says where:
     <!-- tried in: SCENARIO on NODE, NODE, after FILE -->  the same on each of these; the reader sits at the first one
     <!-- tried in: this directory -->    the checkout, without a lab
     <!-- tried on: HOST, … -->           a Debian with a systemd of its own, prepared by tests/systemd/hosts/HOST
-    <!-- tried on: an upgraded Debian -->  such a one, once tests/systemd has upgraded its package
     <!-- tried on: a clean Debian -->    the root of tests/deb, in which no service runs
     <!-- output of: COMMAND -->          no prompts in it: what that command prints, in part
     <!-- not tried: REASON -->           its commands are only parsed

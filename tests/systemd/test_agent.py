@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import pytest
 from tests.deb import packages
-from tests.docs.blocks import all_blocks
 from tests.systemd.computers import Debian
 from tests.systemd.conftest import Site
 
@@ -109,20 +108,6 @@ def test_an_upgrade_under_the_running_agent_loses_nothing(site: Site) -> None:
     assert asked(site.debian, "MainPID") != before, "the new one runs"
     assert network(site.debian) == shape
     print(f"upgraded: {train}")
-    assert not train.lost
-
-
-def test_what_the_page_has_after_an_upgrade_loses_nothing(site: Site) -> None:
-    (block,) = [block for block in all_blocks() if block.said("tried on:") == "an upgraded Debian"]
-    shape = network(site.debian)
-    site.switch.begin_train(ADDRESS, rate=SLOW)
-    for command in block.commands:
-        site.debian.ok(command.text)
-    train = site.switch.end_train(rate=SLOW)
-    assert asked(site.debian, "ActiveState") == "active"
-    assert network(site.debian) == shape
-    site.debian.ok("windrow cni uninstall --bin-dir /opt/cni/bin")
-    print(f"after the upgrade: {train}")
     assert not train.lost
 
 
