@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
+"""How long one example takes says how busy the machine is; each test has its limit."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

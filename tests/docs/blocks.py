@@ -8,6 +8,7 @@ A comment before each block says where:
     <!-- tried in: SCENARIO on NODE, NODE, after FILE -->  the same on each of these; the reader sits at the first one
     <!-- tried in: this directory -->    the checkout, without a lab
     <!-- tried on: HOST, … -->           a Debian with a systemd of its own, prepared by tests/systemd/hosts/HOST
+    <!-- tried on: a clean Debian -->    the root of tests/deb, in which no service runs
     <!-- output of: COMMAND -->          no prompts in it: what that command prints, in part
     <!-- not tried: REASON -->           its commands are only parsed
 
@@ -89,6 +90,7 @@ _MOVING = (
     (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\bveth[0-9a-f]{8}\b"), "vethN"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\dZ?"), "TIME"),
+    (re.compile(r"\bsince \d\d:\d\d:\d\d\b"), "since TIME"),
     (re.compile(r"\b(pid|process) \d+"), r"\1 N"),
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b"), "N s"),
     (re.compile(r"\b\d+(?:ms|s|m|h|d)\b"), "Ns"),

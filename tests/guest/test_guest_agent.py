@@ -7,8 +7,6 @@ it in its first root are qemu-ga and the libraries that it needs.
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,50 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.guest import agentimage
 
-from windrow.lab.vm import archive, image
+from windrow.lab.vm import image
 from windrow.model.machines import KernelBoot, MachineSpec
 from windrow.port.vm.guestagent import COMMAND, GuestInterface, read_interfaces
 from windrow.port.vm.qemu import MachineFiles, arguments
 from windrow.services import guestagent, qemu
 from windrow.services.errors import ServiceError
 
-PROGRAM = "qemu-ga"
 MAC = "52:54:00:12:34:56"
 BOOT_S = 120.0
-RUN = f"""#!/bin/sh
-ip link set eth0 up
-ip address add 10.0.2.15/24 dev eth0
-insmod /modules/virtio_console.ko
-ls /dev/vport*
-for port in /dev/vport*; do /{PROGRAM} -m virtio-serial -p $port -d; done
-"""
-
-
-def found() -> str:
-    """Raises: it is not installed."""
-    program = shutil.which(PROGRAM) or shutil.which(PROGRAM, path="/usr/sbin:/usr/bin")
-    assert program is not None, "qemu-ga is not installed: apt-get install qemu-guest-agent"
-    return program
-
-
-def guest_image(to: Path) -> None:
-    """The lab's guest, then a second archive that the kernel unpacks over the first one."""
-    program = Path(found())
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    libraries = {Path(path) for path in re.findall(r"(/\S+)", said)}
-    directories = sorted({str(parent) for path in libraries for parent in path.parents if str(parent) != "/"})
-    entries = [archive.directory(name.lstrip("/")) for name in [*directories, "/run", "/seed", "/var", "/var/run"]]
-    entries += [archive.file(str(path).lstrip("/"), path.read_bytes(), program=True) for path in libraries]
-    entries += [archive.file(PROGRAM, program.read_bytes(), program=True)]
-    entries += [archive.file("seed/user-data", RUN.encode(), program=True)]
-    to.write_bytes(image.build(image.find()) + archive.pack(entries))
+ADDRESS = "ip link set eth0 up\nip address add 10.0.2.15/24 dev eth0\n"
 
 
 @contextlib.contextmanager
 def guest(place: Path) -> Iterator[Path]:
     """Its agent's socket."""
-    guest_image(place / "initrd")
+    agentimage.write(place / "initrd", ADDRESS)
     boot = KernelBoot(kernel=str(image.find().kernel), initrd=str(place / "initrd"), arguments="console=ttyS0")
     files = MachineFiles(
         qmp=str(place / "qmp"),
@@ -114,7 +86,7 @@ def test_a_guest_says_its_addresses(place: Path) -> None:
 def test_the_program_itself(place: Path) -> None:
     """On a socket instead of a port: it says what this host has."""
     path = place / "ga.sock"
-    with subprocess.Popen([found(), "-m", "unix-listen", "-p", str(path), "-t", str(place)]) as agent:
+    with subprocess.Popen([agentimage.found(), "-m", "unix-listen", "-p", str(path), "-t", str(place)]) as agent:
         try:
             (interfaces,) = [asked(path, place / "log")]
         finally:

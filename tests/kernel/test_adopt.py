@@ -3,6 +3,7 @@ while frames go through it; and after that an agent alone makes the same network
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,37 @@ def test_after_a_start_the_agent_alone_makes_the_same_network(host: Host) -> Non
         assert all(way.lost < way.sent for way in flow.result), lost(flows[:1])
     assert "nothing to do" in host.windrow("plan")
     assert host.ns.runtime("oob-br").own_name == ""
+
+
+def test_routers_on_the_link_are_the_same_after_a_start(host: Host) -> None:
+    """As ifupdown makes them, of a host whose addresses have no network. A route of before, whose router has gone with
+    its network, is named and nothing more."""
+    ip(
+        host.ns,
+        "ip address add 203.0.113.5/32 dev br0",
+        "ip address del 10.0.0.1/24 dev br0",
+        "ip address add 2001:db8::5/128 dev br0 nodad",
+        "ip route add default via 198.51.100.1 dev br0 onlink metric 200",
+        "ip route add 10.8.0.0/16 via 198.51.100.2 dev br0 onlink metric 5",
+        "ip route add 2001:db8:8::/48 via 2001:db8:9::1 dev br0 onlink",
+    )
+    stray = "10.9.0.0/16 via 10.0.0.2"
+    before = routes_over(host, "br0")
+    left = [line for line in host.windrow("adopt", "br0=oob").splitlines() if "no field says" in line]
+    assert len(left) == 1 and stray in left[0].replace("the route to ", "")
+    assert "nothing to do" in host.windrow("plan")
+    assert routes_over(host, "br0") == before
+    ip(host.ns, *(f"ip link del {one}" for one in (VLAN, BRIDGE, BOND)))
+    host.windrow("agent", "--once")
+    assert routes_over(host, "oob-br") == [line for line in before if stray not in line]
+    assert "nothing to do" in host.windrow("plan")
+
+
+def routes_over(host: Host, link: str) -> list[str]:
+    """Those with a router, without who made them."""
+    found = [run(host.ns, "ip", family, "route", "show", "dev", link) for family in ("-4", "-6")]
+    lines = [line for text in found for line in text.splitlines() if " via " in line]
+    return [" ".join(re.sub(r"proto \S+|linkdown", "", line).split()) for line in lines]
 
 
 def test_what_would_cost_something_is_refused_and_nothing_is_changed(host: Host) -> None:

@@ -29,7 +29,6 @@ from windrow.testing.generate import NODE
 
 CASES = settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.generate,),

@@ -162,7 +162,7 @@ noise = st.lists(
     max_size=60,
 ).map("".join)
 
-relaxed = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 
 
 def sound(loaded: Loaded) -> Loaded:

@@ -28,7 +28,6 @@ from windrow.testing.machine import OWN_KEY
 
 CASES = settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.generate,),

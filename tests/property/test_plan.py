@@ -30,7 +30,6 @@ from windrow.testing.traffic import Interruption
 
 CASES = settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=(Phase.generate,),  # a smaller seed is not a smaller case

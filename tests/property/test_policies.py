@@ -31,7 +31,7 @@ def spec_text(parts: tuple[str, str, list[tuple[list[str], str]], list[tuple[lis
     return text + "}"
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, max_examples=200)
 @given(
     st.lists(st.tuples(st.sampled_from("xyz"), SPECS), min_size=1, max_size=4),
     st.lists(st.tuples(st.sampled_from(list(world.pairs(THERE))), st.sampled_from(PROBES)), min_size=1, max_size=20),

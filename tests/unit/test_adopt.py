@@ -19,6 +19,7 @@ from windrow.model.objects import (
     AddressMode,
     ClusterNetwork,
     HostNetworkConfig,
+    HostRoute,
     NetworkAttachmentDefinition,
     NetworkType,
     VlanConfig,
@@ -26,10 +27,13 @@ from windrow.model.objects import (
 from windrow.model.problems import errors
 from windrow.model.steps import Impact, Plan
 from windrow.model.values import IFNAME_MAX, Cidr, IfName, VidSet
+from windrow.model.verbatim import onlink
 from windrow.testing.builders import link, neighbour, ports
 from windrow.testing.fake import FakeKernel
 
 NODE = "n1"
+BOOT = 3
+"""RTPROT_BOOT: of whoever names no protocol, as ifupdown does."""
 NOTHING = Cluster.of(())
 Dynamic = dict[IfName, dict[Cidr, int]]
 
@@ -325,14 +329,75 @@ def test_what_the_objects_have_already_is_not_said_again() -> None:
     ]
 
 
-def test_a_gateway_that_ifupdown_made_says_how_to_have_it_said() -> None:
-    """Its routes are `onlink`; after the next start of the host there would be none."""
+@pytest.mark.parametrize(
+    ("addresses", "to", "via", "metric"),
+    [
+        (("10.0.0.5/24",), "0.0.0.0/0", "10.0.0.254", 0),
+        (("10.0.0.5/24",), "0.0.0.0/0", "10.0.0.254", 100),
+        (("10.0.0.5/32",), "0.0.0.0/0", "192.0.2.1", 0),
+        (("2001:db8::5/128",), "::/0", "2001:db8:9::1", 1024),
+        (("10.0.0.5/32",), "10.9.0.0/16", "192.0.2.1", 0),
+        (("10.0.0.5/32",), "10.9.0.0/16", "192.0.2.1", 7),
+    ],
+)
+def test_a_router_on_the_link_is_said_as_it_is(addresses: Sequence[str], to: str, via: str, metric: int) -> None:
+    """ifupdown makes each gateway's route `onlink`, and hosts with an address of /32 have no other router."""
+    made = Made()
+    for address in addresses:
+        made.address("br0", address)
+    theirs = replace(onlink(Cidr(to), via, IfName("br0"), metric), protocol=BOOT)
+    made.kernel.add_route(theirs)
+    adoption = made.adopt()
+    assert said(adoption) == ""
+    routing = one(adoption, HostNetworkConfig).routing
+    assert routing.gateway_on_link is (theirs.dst == "default")
+    assert [route.on_link for route in routing.routes] == ([] if theirs.dst == "default" else [True])
+    assert made.plan(adoption).empty
+
+
+def test_a_router_that_another_route_leads_to_is_said_as_it_is() -> None:
+    """How hosts with an address of /32 have it where nobody says `onlink`."""
+    made = Made()
+    made.address("br0", "10.0.0.5/32")
+    made.kernel.add_route(Route(dst="192.0.2.1/32", dev=IfName("br0"), protocol=BOOT))
+    made.kernel.add_route(Route(dst="default", dev=IfName("br0"), gateway="192.0.2.1", protocol=BOOT))
+    adoption = made.adopt()
+    routing = one(adoption, HostNetworkConfig).routing
+    assert (routing.gateways, routing.gateway_on_link) == (("192.0.2.1",), False)
+    assert routing.routes == (HostRoute(to="192.0.2.1/32"),)
+    assert said(adoption) == ""
+    assert made.plan(adoption).empty
+
+
+def test_a_router_that_is_not_there_any_more_is_not_said() -> None:
+    """Its network went with an address, and the kernel keeps the route; the rules would refuse the objects."""
+    made = Made()
+    made.address("br0", "10.0.0.5/24")
+    made.kernel.machine.routes.add(Route(dst="10.9.0.0/16", dev=IfName("br0"), gateway="192.0.2.2", protocol=BOOT))
+    adoption = made.adopt()
+    assert "the route to 10.9.0.0/16 via 192.0.2.2 on br0: no field says one like it" in said(adoption)
+    assert made.plan(adoption).empty
+
+
+def test_one_gateway_on_the_link_and_one_that_is_not() -> None:
+    """It is said of both, so the IPv6 one is not said."""
+    made = Made()
+    made.address("br0", "10.0.0.5/24")
+    made.address("br0", "2001:db8::5/64")
+    made.kernel.add_route(onlink(Cidr("0.0.0.0/0"), "192.0.2.1", IfName("br0")))
+    six = Route(dst="default", dev=IfName("br0"), gateway="2001:db8::1", metric=1024, protocol=BOOT)
+    made.kernel.add_route(six)
+    adoption = made.adopt()
+    assert one(adoption, HostNetworkConfig).routing.gateways == ("192.0.2.1",)
+    assert "the route to default via 2001:db8::1 on br0: no field says one like it" in said(adoption)
+
+
+def test_a_route_that_says_more_is_not_said() -> None:
     made = Made()
     made.address("br0", "10.0.0.5/24")
     exact = Exact(message=b"", links=(IfName("br0"),), reached=True)
     made.kernel.add_route(Route(dst="default", dev=IfName("br0"), gateway="10.0.0.254", protocol=3, exact=exact))
-    (hint,) = (p.hint for p in made.adopt().problems if "the route to default" in p.message)
-    assert hint.startswith("run `ip -4 route replace default via 10.0.0.254 dev br0` first")
+    assert "the route to default via 10.0.0.254 on br0: no field says one like it" in said(made.adopt())
 
 
 # -- the bond ----------------------------------------------------------------------------------------

@@ -126,8 +126,14 @@ def test_words_that_are_neither_a_link_nor_a_link_and_a_name(host: Host, word: s
 
 
 def test_a_name_that_no_cluster_network_may_have(host: Host) -> None:
+    """Said once, of the network; not of each object that would be called after it."""
     result = host.run("adopt", "br0=Not_A_Name", code=1)
-    assert "Not_A_Name" in result.stderr and host.stored() == []
+    assert result.stderr.startswith("error: no cluster network can be called 'Not_A_Name'\n")
+    assert "1 error; nothing was changed" in result.stderr and host.stored() == []
+
+
+def test_a_link_has_one_name(host: Host) -> None:
+    assert "br0 is named twice" in host.run("adopt", "br0=oob", "br0=mgmt", code=2).stderr
     assert host.marks() == {}
 
 

@@ -181,7 +181,7 @@ TEXT = st.characters(codec="utf-8")
 BASE = both(UPLINK, nad('"vlan": 100'), hnc())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.one_of(
         st.text(TEXT, max_size=200),

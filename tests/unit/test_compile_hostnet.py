@@ -88,11 +88,31 @@ def codes(found: Compiled) -> list[str]:
             static("routes: [{to: 2001:db8:9::/48, via: 'fe80::1'}]", addresses="2001:db8::1/64"),
             {("2001:db8:9::/48", "fe80::1", 1024)},
         ),
+        (
+            static("gateway: 192.0.2.1, gatewayOnLink: true, metric: 0", addresses="10.0.0.1/32"),
+            {("default", "192.0.2.1", 0)},
+        ),
+        (
+            static("gateway: '192.0.2.1,2001:db8:9::1', gatewayOnLink: true", addresses="10.0.0.1/32,2001:db8::1/128"),
+            {("default", "192.0.2.1", 1024), ("default", "2001:db8:9::1", 1024)},
+        ),
+        (static("routes: [{to: 10.9.0.0/16, via: 192.0.2.9, onLink: true}]"), {("10.9.0.0/16", "192.0.2.9", 0)}),
+        (
+            static("routes: [{to: 192.0.2.9/32}, {to: 10.9.0.0/16, via: 192.0.2.9}]"),
+            {("192.0.2.9/32", None, 0), ("10.9.0.0/16", "192.0.2.9", 0)},
+        ),
     ],
 )
 def test_routes_of_fixed_addresses(spec: str, wanted: set[tuple[str, str | None, int]]) -> None:
     found = compiled(spec)
     assert routes(found) == wanted and not found.problems
+
+
+def test_a_router_on_the_link_needs_no_network_there() -> None:
+    """`reached` is what the kernel's own word for it comes to; the one in the network needs none."""
+    said = static("gateway: 192.0.2.1, gatewayOnLink: true, routes: [{to: 10.9.0.0/16, via: 10.0.0.9}]")
+    reached = {r.dst: r.exact is not None and r.exact.reached for r in compiled(said).state.routes}
+    assert reached == {"default": True, "10.9.0.0/16": False}
 
 
 def test_the_managements_default_route_comes_first() -> None:

@@ -73,7 +73,8 @@ HARVESTER: dict[str, dict[str, str]] = {
 BEYOND = {
     "VlanConfig": {f"spec.uplink.bondOptions.{o.wire}" for o in OPTIONS.values()},
     "HostNetworkConfig": {
-        *(f"spec.{key}" for key in ("gateway", "metric", "routes", "defaultRoute", "routerAdvertisements", "mtu")),
+        *(f"spec.{key}" for key in ("gateway", "gatewayOnLink", "metric", "routes", "defaultRoute", "mtu")),
+        "spec.routerAdvertisements",
         *(f"status.nodeStatus{{}}.{key}" for key in ("interface", "addresses", "lease")),
         "spec.nodeSelector.matchExpressions[].operator",
     },

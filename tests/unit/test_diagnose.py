@@ -261,7 +261,7 @@ def odd_evidence(draw: st.DrawFn) -> Evidence:
     return Evidence(nodes=nodes, silent=draw(st.frozensets(_texts, max_size=2)))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(odd_evidence(), st.sampled_from([BondMode.ACTIVE_BACKUP, BondMode.BALANCE_XOR, BondMode.LACP]))
 def test_odd_evidence_raises_nothing(evidence: Evidence, mode: BondMode) -> None:
     cluster = cluster_of(fabric(3, mode))

@@ -289,7 +289,7 @@ ITEM = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES | st.lists(ITEM, max_size=3), max_size=5) | VALUES)
 def test_no_document_ends_in_a_traceback(spec: object) -> None:
     document = {"apiVersion": "windrow/v1", "kind": "Scenario", "metadata": {"name": "x"}, "spec": spec}

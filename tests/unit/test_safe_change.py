@@ -32,6 +32,7 @@ from windrow.model.processes import Process
 from windrow.model.selectors import LabelSelector, Operator, Requirement
 from windrow.model.steps import AddRoute, AwaitCarrier, Failure, Impact, Step
 from windrow.model.values import Cidr, IfName
+from windrow.model.verbatim import onlink
 from windrow.netlink.errors import KernelError
 from windrow.netlink.lock import locked
 from windrow.netlink.reach import Answers, Target, Way
@@ -613,6 +614,19 @@ def test_the_way_to_a_target_and_to_the_gateways() -> None:
     assert probe.target("10.0.0.2", observed) == Target(address="10.0.0.2", dev="eth0", source="10.0.0.10")
     assert probe.target("10.1.0.10", observed) == Target(address="10.1.0.10"), "a /32 has nobody on its link"
     assert probe.target("192.0.2.1", observed).dev == ""
+
+
+def test_a_router_that_no_network_has_is_asked_over_the_link_of_its_route() -> None:
+    """By ARP, too: some answer nothing else."""
+    kernel = FakeKernel().add_nic("eth0", up=True).add_nic("eth1", up=True)
+    kernel.machine.add_addr(kernel.machine.get("eth1"), "10.0.0.10/24")
+    kernel.machine.add_addr(kernel.machine.get("eth0"), "203.0.113.5/32")
+    kernel.machine.add_addr(kernel.machine.get("eth0"), "2001:db8::5/128")
+    kernel.add_route(onlink(Cidr("0.0.0.0/0"), "192.0.2.1", IfName("eth0")))
+    kernel.add_route(onlink(Cidr("::/0"), "2001:db8:9::1", IfName("eth0")))
+    observed = kernel.observe()
+    assert probe.target("192.0.2.1", observed) == Target(address="192.0.2.1", dev="eth0", source="203.0.113.5")
+    assert probe.target("2001:db8:9::1", observed) == Target(address="2001:db8:9::1"), "there is no ARP"
 
 
 def test_who_else_is_asked() -> None:

@@ -101,7 +101,7 @@ def test_everything_a_state_can_say_comes_back() -> None:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_host_comes_back(dice: Random) -> None:
     kernel = FakeKernel()
     foreign = generate.random_foreign(dice)

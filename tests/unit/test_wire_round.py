@@ -78,6 +78,18 @@ OBJECTS: list[AnyObject] = [
         mode=AddressMode.DHCP,
         routing=HostRouting(from_server=False, routes=(HostRoute(to="2001:db8:9::/48", metric=5),)),
     ),
+    HostNetworkConfig(
+        meta=META,
+        cluster_network="oob",
+        vid=0,
+        mode=AddressMode.STATIC,
+        ips={"n1": (Cidr("10.0.0.1/32"),)},
+        routing=HostRouting(
+            gateways=("192.0.2.1",),
+            gateway_on_link=True,
+            routes=(HostRoute(to="10.9.0.0/16", via="192.0.2.2", on_link=True),),
+        ),
+    ),
     HostNetworkConfig(meta=META, cluster_network="mgmt", vid=1, mode=AddressMode.DHCP, node_selector=LabelSelector()),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface
 
 from windrow.adopt.networks import Scene, unsayable
 from windrow.adopt.values import Network
@@ -59,7 +58,7 @@ def _part(scene: Scene, network: Network, vid: int, link: Link) -> Part:
     addresses, spare = _one_of_each_family(link, leased, dhcp=dhcp)
     routes = [route for route in scene.observed.state.routes if set(route.links) == {link.name}]
     routes = [route for route in routes if route.protocol not in COMES_BY_ITSELF]
-    said = told(routes, sayable(addresses, dhcp=dhcp))
+    said = told(routes, sayable(addresses, dhcp=dhcp), in_place=True)
     config = HostNetworkConfig(
         meta=Meta(name=_name(cn, vid, scene.facts.node)),
         cluster_network=cn,
@@ -187,21 +186,7 @@ def _spare_routes(link: Link, rest: Iterable[Route], config: HostNetworkConfig) 
             continue  # the server's, whose lease says it
         table = f" of table {route.table}" if route.table != MAIN_TABLE else ""
         via = f" via {route.gateway}" if route.gateway else ""
-        message = f"the route to {route.dst}{via}{table} on {link.name}: no field says one like it"
-        yield unsayable(message, _in_other_words(route, link) or KEPT)
-
-
-def _in_other_words(route: Route, link: Link) -> str:
-    """How to say it so that `spec.gateway` says it, too. ifupdown makes each gateway's route `onlink`, which means
-    nothing where the gateway is in a network of the link."""
-    if route.dst != "default" or route.table != MAIN_TABLE or not route.gateway or route.exact is None:
-        return ""
-    networks = [ip_interface(address).network for address in link.addrs or ()]
-    if not route.exact.reached or not any(ip_address(route.gateway) in network for network in networks):
-        return ""
-    metric = f" metric {route.metric}" if route.metric else ""
-    command = f"ip -{route.version} route replace default via {route.gateway} dev {link.name}{metric}"
-    return f"run `{command}` first, which costs nothing: without `onlink` it is what a HostNetworkConfig calls gateway"
+        yield _left(f"the route to {route.dst}{via}{table} on {link.name}: no field says one like it")
 
 
 def _other(scene: Scene, link: Link) -> Iterator[Problem]:

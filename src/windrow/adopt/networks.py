@@ -17,6 +17,7 @@ from windrow.model.host import MAIN_TABLE, Bond, Bridge, Link, Observed, Other, 
 from windrow.model.lazy import dataclass
 from windrow.model.problems import Problem, Severity
 from windrow.model.values import IFNAME_MAX, MTU_MAX, MTU_MIN, IfName
+from windrow.model.wire.documents import is_name
 from windrow.plan import hints
 
 INIT = "`windrow init` makes a bond and a bridge of it"
@@ -59,6 +60,9 @@ def found_networks(scene: Scene) -> tuple[tuple[Network, ...], tuple[Problem, ..
             problems += (replace(p, severity=severity) for p in against)
             continue
         network = _network(scene, name, wanted[name], taken)
+        if not is_name(network.cluster_network):
+            problems.append(_no_name(network))
+            continue
         problems += _name_problems(scene, network, taken)
         taken[network.cluster_network] = name
         networks.append(network)
@@ -116,7 +120,9 @@ def _is_to_do(scene: Scene, name: IfName, problems: list[Problem]) -> bool:
     if any(isinstance(k.spec, Bond) and not scene.observed.owned(k.name) for k in scene.within(name)):
         return True  # an earlier adoption was cut off, or undone in part
     if scene.ask.links:
-        problems.append(Problem(code="ours-already", message=f"{name} is Windrow's already", severity=Severity.WARNING))
+        hint = "`windrow adopt --undo` hands back what was adopted; then it can be called otherwise"
+        text = f"{name} is Windrow's already"
+        problems.append(Problem(code="ours-already", message=text, hint=hint, severity=Severity.WARNING))
     return False
 
 
@@ -240,6 +246,14 @@ def _variants(base: str, longest: int) -> Iterable[str]:
     for number in range(2, 10_000):
         end = str(number)
         yield f"{base[: longest - len(end)]}{end}"
+
+
+def _no_name(network: Network) -> Problem:
+    return Problem(
+        code="name-invalid",
+        message=f"no cluster network can be called {network.cluster_network!r}",
+        hint=f"lower-case letters, digits, and - between them: {network.bridge}=NAME",
+    )
 
 
 def _name_problems(scene: Scene, network: Network, taken: dict[str, IfName]) -> Iterator[Problem]:

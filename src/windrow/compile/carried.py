@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 
-from windrow.compile.hostnet import addresses_of
+from windrow.compile.hostnet import addresses_of, on_the_link, reaches
 from windrow.compile.ipv6 import possible
 from windrow.model import names
 from windrow.model.facts import NodeFacts
@@ -32,6 +32,9 @@ from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, Hos
 from windrow.model.problems import Problem, Severity
 from windrow.model.reach import missing_source
 from windrow.model.values import Cidr, IfName
+from windrow.model.verbatim import onlink
+
+_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,17 @@ class Said:
     rest: frozenset[Route]
 
 
-def told(routes: Iterable[Route], addresses: Iterable[Cidr]) -> Said:
+def told(routes: Iterable[Route], addresses: Iterable[Cidr], *, in_place: bool = False) -> Said:
     """Of each family that has a static address the best default route is the gateway; a plain route of the main table
-    is a route. The others, a second default route among them, are the rest."""
+    is a route. The others, a second default route among them, are the rest.
+
+    `in_place`: they stay on their link, so a router is said that is there whatever networks the addresses have
+    (`onlink`), and one that is not there any more is the rest. `windrow init` carries both to another link."""
     networks = [ip_interface(address).network for address in addresses]
-    plain = [r for r in routes if _is_plain(r, networks)]
+    plain = [r for r in routes if _is_plain(r, networks) or (in_place and _is_plain(_without_exact(r), networks))]
+    if in_place:
+        there = on_the_link(networks, map(_said, plain))
+        plain = [r for r in plain if reaches(_said(r), there)]
     best: dict[int, Route] = {}
     for route in sorted(plain, key=lambda r: (-r.metric, -r.order)):
         if route.dst == "default" and route.gateway:
@@ -54,6 +63,8 @@ def told(routes: Iterable[Route], addresses: Iterable[Cidr]) -> Said:
     metric = next((_said_metric(best[version]) for version in (4, 6) if version in best), None)
     if 6 in best and settled_metric(best[6]) != settled_metric(replace(best[6], metric=metric or 0)):
         best.pop(6)  # one metric is said for both
+    if len({_on_link(route) for route in best.values()}) > 1:
+        best.pop(6)  # and so is this
     others: dict[tuple[str, int], Route] = {}
     for route in sorted(plain, key=lambda r: (r.dst, r.metric, r.order)):
         if route.dst != "default":
@@ -62,16 +73,36 @@ def told(routes: Iterable[Route], addresses: Iterable[Cidr]) -> Said:
     return Said(
         routing=HostRouting(
             gateways=tuple(str(route.gateway) for _, route in sorted(best.items())),
+            gateway_on_link=any(map(_on_link, best.values())),
             metric=metric,
-            routes=tuple(HostRoute(to=r.dst, via=r.gateway or "", metric=_said_metric(r)) for r in others.values()),
+            routes=tuple(map(_said, others.values())),
         ),
         rest=frozenset(routes) - said,
     )
 
 
+def _said(route: Route) -> HostRoute:
+    return HostRoute(to=route.dst, via=route.gateway or "", metric=_said_metric(route), on_link=_on_link(route))
+
+
+def _on_link(route: Route) -> bool:
+    """Whether that is all that its fields do not say."""
+    if route.exact is None or route.dev is None or not route.gateway:
+        return False
+    to = Cidr(_EVERYTHING[route.version]) if route.dst == "default" else Cidr(route.dst)
+    if ip_address(route.gateway).version != route.version:
+        return False
+    return onlink(to, route.gateway, route.dev, route.metric).exact == route.exact
+
+
 def _said_metric(route: Route) -> int | None:
     """None: the one that the kernel takes by itself."""
     return None if route.metric == settled_metric(replace(route, metric=0)) else route.metric
+
+
+def _without_exact(route: Route) -> Route:
+    """Where `_on_link` is all that it says beyond the fields."""
+    return replace(route, exact=None) if _on_link(route) else route
 
 
 def _is_plain(route: Route, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from windrow.compile.ipv6 import possible
 from windrow.model import names
@@ -24,7 +24,9 @@ from windrow.model.leases import ClientOptions, Lease, LeasedRoute, parse_client
 from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute
 from windrow.model.problems import Problem, Severity, errors
 from windrow.model.values import MTU_MIN, OWNER_PROTOCOL, Cidr, IfName
+from windrow.model.verbatim import onlink
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Given = Mapping[IfName, frozenset[Cidr]]
 """Addresses, by the link that they are given to."""
 DEFAULT = "default"
@@ -242,10 +244,11 @@ def _routes(config: HostNetworkConfig, facts: NodeFacts) -> Iterator[Route]:
     metric = default_metric(config)
     for gateway in config.routing.gateways:
         if _version(gateway) in families:
-            yield _route(config, DEFAULT, gateway, metric)
+            yield _route(config, DEFAULT, gateway, metric, on_link=config.routing.gateway_on_link)
+    there = _there(config, addresses)
     for said in config.routing.routes:
-        if _version(said.via or said.to) in families and reaches(said, addresses):
-            yield _route(config, said.to, said.via, said.metric or 0)
+        if _version(said.via or said.to) in families and reaches(said, there):
+            yield _route(config, said.to, said.via, said.metric or 0, on_link=said.on_link)
     lease = facts.leases.get(config.interface)
     if lease is not None and takes_routes(config):
         for leased in lease.routes:
@@ -263,10 +266,13 @@ def _leads(leased: LeasedRoute, lease: Lease) -> bool:
     return router != own.ip and any(router in network for network in on_link)
 
 
-def _route(config: HostNetworkConfig, to: str, via: str, metric: int) -> Route:
+def _route(config: HostNetworkConfig, to: str, via: str, metric: int, *, on_link: bool = False) -> Route:
     """As the kernel will show it."""
     network = None if to == DEFAULT else ipaddress.ip_network(to)
     version = network.version if network else _version(via)
+    if on_link:
+        every = "::/0" if version == 6 else "0.0.0.0/0"
+        return onlink(Cidr(to if network else every), via, config.interface, metric)
     dst = DEFAULT if network is None or network.prefixlen == 0 else to
     if version == 6:
         metric = metric or IP6_RT_PRIO_USER
@@ -291,21 +297,31 @@ def takes_routes(config: HostNetworkConfig) -> bool:
     return config.cluster_network == names.MGMT if said is None else said
 
 
-def reaches(route: HostRoute, addresses: frozenset[Cidr]) -> bool:
+def on_the_link(networks: Iterable[Network], routes: Iterable[HostRoute]) -> list[Network]:
+    """What is on it: the networks of its addresses, and what a route without a router leads to."""
+    led_to = (ipaddress.ip_network(route.to) for route in routes if not route.via)
+    return [*networks, *(network for network in led_to if network.prefixlen)]
+
+
+def reaches(route: HostRoute, there: Iterable[Network]) -> bool:
     """Whether its router is on the link: the kernel refuses it otherwise (`fib_check_nh`, ENETUNREACH)."""
-    if not route.via or route.via.startswith("fe80:"):
+    if not route.via or route.on_link or route.via.startswith("fe80:"):
         return True
     router = ipaddress.ip_address(route.via)
-    return any(router in ipaddress.ip_interface(address).network for address in addresses)
+    return any(router in network for network in there)
+
+
+def _there(config: HostNetworkConfig, addresses: frozenset[Cidr]) -> list[Network]:
+    return on_the_link((ipaddress.ip_interface(a).network for a in addresses), config.routing.routes)
 
 
 def _unreachable(configs: tuple[HostNetworkConfig, ...], facts: NodeFacts) -> Iterator[Problem]:
     """Which network a server's address is in is known only when it comes."""
     for config in configs:
         addresses = addresses_of(config, facts)
-        versions = {_version(address) for address in addresses}
+        versions, there = {_version(address) for address in addresses}, _there(config, addresses)
         for number, route in enumerate(config.routing.routes):
-            if _version(route.via or route.to) in versions and not reaches(route, addresses):
+            if _version(route.via or route.to) in versions and not reaches(route, there):
                 yield Problem(
                     code="route-unreachable",
                     message=f"no route to {route.to}: {route.via} is not in {', '.join(sorted(addresses))}",

@@ -165,7 +165,7 @@ def _host_network_config() -> Schema:
             ]
         },
     )
-    route = _object({"to": _text(), "via": _text(), "metric": _integer(0, METRIC_MAX)}, required=["to"])
+    route = {"to": _text(), "via": _text(), "metric": _integer(0, METRIC_MAX), "onLink": _FLAG}
     spec = {
         "description": _text(),
         "nodeSelector": _LABEL_SELECTOR,
@@ -175,8 +175,9 @@ def _host_network_config() -> Schema:
         "mode": _text(enum=[str(mode) for mode in AddressMode]),
         "ips": _map(each, maxProperties=MAX_IPS),
         "gateway": _text(),
+        "gatewayOnLink": _FLAG,
         "metric": _integer(0, METRIC_MAX),
-        "routes": _list(route, maxItems=MAX_ROUTES),
+        "routes": _list(_object(route, required=["to"]), maxItems=MAX_ROUTES),
         "defaultRoute": _FLAG,
         "routerAdvertisements": _FLAG,
         "mtu": _integer(MTU_MIN, MTU_MAX),

@@ -127,6 +127,8 @@ class HostRoute:
     via: str = ""
     """Empty: the destination is on the link itself."""
     metric: int | None = None
+    on_link: bool = False
+    """The router is on the link, though no network of its addresses has it (`onlink` of ip-route(8))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,8 @@ class HostRouting:
 
     gateways: tuple[str, ...] = ()
     """The routers of the default routes, at most one of each family."""
+    gateway_on_link: bool = False
+    """As `HostRoute.on_link`, of all gateways."""
     metric: int | None = None
     """Of the default routes. None: 0 on the management network and 1024 elsewhere, so that a second default route
     never wins over the management's."""

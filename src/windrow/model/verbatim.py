@@ -43,20 +43,25 @@ def proxied(address: str) -> StaticNeighbour:
 
 
 @lru_cache(_KEPT)
-def onlink(network: Cidr, gateway: str, dev: IfName) -> Route:
+def onlink(network: Cidr, gateway: str, dev: IfName, metric: int = 0) -> Route:
     """A route of ours by a gateway that no network of the link has, in the kernel's own words."""
     to, router = ip_network(network), ip_address(gateway)
     six = to.version == 6
+    metric = metric or (IP6_RT_PRIO_USER if six else 0)
     header = _ROUTE.pack(_family(to.version), to.prefixlen, 0, 0, MAIN_TABLE, 0, 0, _RTN_UNICAST, _ONLINK)
-    parts = {_DST: to.network_address.packed, _OIF: bytes(4), _GATEWAY: router.packed, _TABLE: _u32(MAIN_TABLE)}
+    parts = {_OIF: bytes(4), _GATEWAY: router.packed, _TABLE: _u32(MAIN_TABLE)}
+    if to.prefixlen:
+        parts[_DST] = to.network_address.packed
+    if metric:
+        parts[_PRIORITY] = _u32(metric)
     if six:  # `rt6_fill_node`: always said; the medium preference is 0
-        parts |= {_PRIORITY: _u32(IP6_RT_PRIO_USER), _PREF: b"\0"}
+        parts[_PREF] = b"\0"
     message = header + b"".join(_attribute(number, payload) for number, payload in sorted(parts.items()))
     return Route(
-        dst=str(to),
+        dst=str(to) if to.prefixlen else "default",
         dev=dev,
         gateway=str(router),
-        metric=IP6_RT_PRIO_USER if six else 0,
+        metric=metric,
         protocol=OWNER_PROTOCOL,
         exact=Exact(message=message, links=(dev,), reached=True),
     )

@@ -6,13 +6,13 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
-from windrow.compile.hostnet import SECOND_METRIC, default_metric
+from windrow.compile.hostnet import SECOND_METRIC, default_metric, on_the_link, reaches
 from windrow.compile.routers import asks_for_routers
 from windrow.model import names
 from windrow.model.cluster import selects_node
 from windrow.model.host import IP6_RT_PRIO_USER
 from windrow.model.leases import NO_CLIENT_ID, parse_client_id
-from windrow.model.objects import AddressMode, HostNetworkConfig, Node
+from windrow.model.objects import AddressMode, HostNetworkConfig, HostRoute, Node
 from windrow.model.problems import Problem
 from windrow.model.reach import Reach, taken_by_address, taken_by_route, taken_by_routers
 from windrow.model.values import IFNAME_MAX, IPV6_MTU_MIN
@@ -241,18 +241,19 @@ def one_underlay(config: HostNetworkConfig, review: Review) -> Iterator[Problem]
 def gateways_are_on_the_link(config: HostNetworkConfig, _review: Review) -> Iterator[Problem]:
     """On every node: the kernel refuses a router that no network of the link has (`fib_check_nh`, ENETUNREACH)."""
     for gateway in config.routing.gateways:
-        yield from _router(config, gateway, GATEWAY)
+        default = HostRoute(to="default", via=gateway, on_link=config.routing.gateway_on_link)
+        yield from _router(config, default, GATEWAY)
     for number, route in enumerate(config.routing.routes):
         place = f"{ROUTES}[{number}].via"
         if route.via and _version(route.via) != _version(route.to):
             message = f"{route.via} and {route.to} are of two families"
             yield problem(config, "route-invalid", place, message, "the router's is that of the network")
         elif route.via:
-            yield from _router(config, route.via, place)
+            yield from _router(config, route, place)
 
 
-def _router(config: HostNetworkConfig, text: str, place: str) -> Iterator[Problem]:
-    router = ipaddress.ip_address(text)
+def _router(config: HostNetworkConfig, route: HostRoute, place: str) -> Iterator[Problem]:
+    router = ipaddress.ip_address(route.via)
     if router.is_loopback or router.is_multicast or router.is_unspecified:
         message = f"{router} is a loopback, multicast or unspecified address"
         yield problem(config, "gateway-invalid", place, message, "name the router's address in this VLAN")
@@ -264,9 +265,11 @@ def _router(config: HostNetworkConfig, text: str, place: str) -> Iterator[Proble
             yield problem(config, "gateway-family", place, message, f"add one to {join(IPS, node)}")
         elif router in (a.ip for a in same):
             yield problem(config, "gateway-own", place, f"{router} is the address of {node}", "name another host")
-        elif not (router.version == 6 and router.is_link_local) and not any(router in a.network for a in same):
+        elif not reaches(route, on_the_link((a.network for a in same), config.routing.routes)):
             message = f"{router} is not in the network of {node}, {same[0].network}"
-            yield problem(config, "gateway-network", place, message, "name a router in this VLAN")
+            field = "gatewayOnLink" if place == GATEWAY else "onLink"
+            hint = f"name a router in this VLAN; where it is on the link all the same, say {field}: true"
+            yield problem(config, "gateway-network", place, message, hint)
         elif any(_no_host(_at(router, a)) for a in same if router in a.network):
             message = f"{router} is the network's own or its broadcast address"
             yield problem(config, "gateway-invalid", place, message, "name the router's address in this VLAN")

@@ -56,6 +56,8 @@ def _links(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
         link, equals, name = value.partition("=")
         if not link or (equals and not name):
             raise click.BadParameter(f"{value!r} is neither LINK nor LINK=NETWORK, such as br0 or br0=oob", ctx, param)
+        if IfName(link) in found:
+            raise click.BadParameter(f"{link} is named twice: it becomes one cluster network", ctx, param)
         found[IfName(link)] = name
     return found
 

@@ -273,18 +273,19 @@ def default_gateways(observed: Observed) -> tuple[str, ...]:
 
 
 def target(host: str, observed: Observed, port: int = 0, source: str = "") -> Target:
-    """Over the link whose address says that `host` is on it; a link-local one, over that of its default route. Else
-    from `source`, where that is still an address of this host."""
+    """Over the link whose address says that `host` is on it; a router that is in no network of this host, over that of
+    its route. Else from `source`, where that is still an address of this host."""
     wanted = ipaddress.ip_address(host)
-    ours = set()
-    for name, address in _addresses(observed):
-        interface = ipaddress.ip_interface(address)
-        ours.add(str(interface.ip))
-        if wanted in interface.network and interface.network.prefixlen < interface.max_prefixlen:
-            return Target(address=host, dev=name, source=str(interface.ip), port=port)
-    via = (r.dev for r in observed.state.routes if r.gateway == host and r.dev)
-    dev = next(via, "") if wanted.is_link_local else ""
-    return Target(address=host, dev=dev, source=source if source in ours else "", port=port)
+    every = [(name, ipaddress.ip_interface(address)) for name, address in _addresses(observed)]
+    for name, own in every:
+        if wanted in own.network and own.network.prefixlen < own.max_prefixlen:
+            return Target(address=host, dev=name, source=str(own.ip), port=port)
+    dev = next((r.dev for r in observed.state.routes if r.gateway == host and r.dev), "")
+    there = next((str(own.ip) for name, own in every if name == dev and own.version == 4), "")
+    if there and wanted.version == 4:
+        return Target(address=host, dev=dev, source=there, port=port)
+    known = source in {str(own.ip) for _, own in every}
+    return Target(address=host, dev=dev if wanted.is_link_local else "", source=source if known else "", port=port)
 
 
 def _addresses(observed: Observed) -> Iterator[tuple[str, str]]:

@@ -241,16 +241,23 @@ def _host_network(
         if ask.addresses and first and not gateways:
             families = {":" in address for address in ask.addresses}
             gateways = tuple(g for g in had.routing.gateways if (":" in g) in families)
-        made = replace(made, mode=mode, ips=ips, routing=replace(made.routing, gateways=gateways))
+        made = replace(made, mode=mode, ips=ips, routing=_by_way_of(gateways, made.routing))
     if ask.gateways is not None:
-        made = replace(made, routing=replace(made.routing, gateways=ask.gateways))
+        made = replace(made, routing=_by_way_of(ask.gateways, made.routing))
     return made
+
+
+def _by_way_of(gateways: tuple[str, ...], routing: HostRouting) -> HostRouting:
+    """What is said of the gateways of before is not said of others."""
+    on_link = routing.gateway_on_link and gateways == routing.gateways
+    return replace(routing, gateways=gateways, gateway_on_link=on_link)
 
 
 def _reachable(network: HostNetworkConfig, node: str, problems: list[Problem]) -> HostNetworkConfig:
     """Without the routes whose router is in no network of the new addresses."""
     addresses = network.ips.get(node, ())
-    kept = tuple(r for r in network.routing.routes if not r.via or any(_inside(r.via, a) for a in addresses))
+    free = [r for r in network.routing.routes if r.on_link or not r.via]
+    kept = tuple(r for r in network.routing.routes if r in free or any(_inside(r.via, a) for a in addresses))
     for route in network.routing.routes:
         if route not in kept:
             text = (
@@ -388,7 +395,7 @@ def _contradictions(config: VlanConfig, network: HostNetworkConfig, ask: Ask, no
         hint = "choose with --address; the others can be given back by hand, or as host networks of other VLANs"
         yield Problem(code="addresses", message=text, hint=hint)
     for gateway in network.routing.gateways if addresses else ():
-        if not any(_inside(gateway, address) for address in addresses):
+        if not network.routing.gateway_on_link and not any(_inside(gateway, address) for address in addresses):
             said = "given" if ask.gateways else "used now"
             text = f"the gateway {gateway} ({said}) is not in the network of {', '.join(addresses)}"
             yield Problem(code="gateway-outside", message=text, hint="give the one of this network: --gateway")

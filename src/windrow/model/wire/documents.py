@@ -354,6 +354,11 @@ def is_namespaced_name(namespace: str, name: str) -> bool:
     return fits and bool(_NAMESPACE.fullmatch(namespace) and _NAME.fullmatch(name))
 
 
+def is_name(text: str) -> bool:
+    """Whether an object may be called so."""
+    return len(text) <= NAME_MAX and _NAME.fullmatch(text) is not None
+
+
 def _name(meta: Table, key: str, pattern: re.Pattern[str], longest: int) -> str:
     """RFC 1123, as Kubernetes asks of every object."""
     field = meta[key]

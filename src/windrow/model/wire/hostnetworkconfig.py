@@ -14,7 +14,7 @@ from windrow.model.wire.text import quoted
 
 FIELDS = (
     *("description", "clusterNetwork", "vlanID", "mode", "ips", "nodeSelector", "underlay"),
-    *("gateway", "metric", "routes", "defaultRoute", "routerAdvertisements", "mtu"),
+    *("gateway", "gatewayOnLink", "metric", "routes", "defaultRoute", "routerAdvertisements", "mtu"),
 )
 MAX_IPS = 500
 MAX_ROUTES = 100
@@ -134,6 +134,7 @@ def _routing(spec: Table, mode: AddressMode | None) -> HostRouting:
     advertised = spec.get("routerAdvertisements")
     return HostRouting(
         gateways=gateways or (),
+        gateway_on_link=_on_link(spec, "gatewayOnLink", "gateway"),
         metric=spec.integer("metric", 0, METRIC_MAX),
         routes=tuple(_routes(spec)),
         from_server=from_server,
@@ -146,7 +147,7 @@ def _routes(spec: Table) -> Iterator[HostRoute]:
     if field and isinstance(field.value, list) and len(field.value) > MAX_ROUTES:
         field.wrong("out-of-range", f"has {len(field.value)} entries, {MAX_ROUTES} is the most")
     for item in field.items() if field else ():
-        table = item.table(("to", "via", "metric"))
+        table = item.table(("to", "via", "metric", "onLink"))
         if table is None:
             continue
         said = table.required("to", "the network that it leads to, such as 198.51.100.0/24")
@@ -155,7 +156,16 @@ def _routes(spec: Table) -> Iterator[HostRoute]:
         via = router.parsed(parse_address, "route-invalid", "the address of a router in this VLAN") if router else ""
         metric = table.integer("metric", 0, METRIC_MAX)
         if to is not None and via is not None:
-            yield HostRoute(to=to, via=via, metric=metric)
+            yield HostRoute(to=to, via=via, metric=metric, on_link=_on_link(table, "onLink", "via"))
+
+
+def _on_link(table: Table, name: str, router: str) -> bool:
+    """It is said of a router."""
+    field = table.get(name)
+    said = bool(field and field.flag())
+    if field and said and not table.get(router):
+        field.wrong("route-invalid", f"means nothing without {router}", f"name the router: {router}")
+    return said
 
 
 def write(config: HostNetworkConfig) -> dict[str, Any]:
@@ -175,6 +185,8 @@ def write(config: HostNetworkConfig) -> dict[str, Any]:
 
 def _write_routing(routing: HostRouting) -> dict[str, Any]:
     spec: dict[str, Any] = {"gateway": ",".join(routing.gateways)} if routing.gateways else {}
+    if routing.gateway_on_link:
+        spec["gatewayOnLink"] = True
     if routing.metric is not None:
         spec["metric"] = routing.metric
     if routing.routes:
@@ -188,4 +200,5 @@ def _write_routing(routing: HostRouting) -> dict[str, Any]:
 
 def _write_route(route: HostRoute) -> dict[str, Any]:
     via: dict[str, Any] = {"via": route.via} if route.via else {}
-    return {"to": route.to, **via, **({} if route.metric is None else {"metric": route.metric})}
+    metric = {} if route.metric is None else {"metric": route.metric}
+    return {"to": route.to, **via, **metric, **({"onLink": True} if route.on_link else {})}

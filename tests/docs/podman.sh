@@ -1,0 +1,35 @@
+# podman with its CNI back end and one image, in places of its own, and the network of the page.
+source tests/docs/cni.sh
+windrow cni install --bin-dir /opt/cni/bin >/dev/null
+mount -t tmpfs none /var/lib
+mount -t tmpfs none /var/cache
+mkdir -p /var/lib/cni "$WINDROW_ROOT/etc/cni/net.d" /run/podman/root/bin
+mount -t cgroup2 none /sys/fs/cgroup
+cat >"$WINDROW_ROOT/etc/cni/net.d/20-vlan100.conflist" <<'END'
+{"cniVersion": "1.0.0", "name": "vlan100",
+ "plugins": [{"type": "windrow-bridge", "bridge": "oob-br", "vlan": 100, "capabilities": {"mac": true}}]}
+END
+cat >/run/podman/containers.conf <<END
+[containers]
+cgroups = "disabled"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "crun"
+[network]
+network_backend = "cni"
+cni_plugin_dirs = ["/opt/cni/bin", "/usr/lib/cni"]
+network_config_dir = "$WINDROW_ROOT/etc/cni/net.d"
+END
+cat >/run/podman/storage.conf <<'END'
+[storage]
+driver = "vfs"
+runroot = "/run/podman/run"
+graphroot = "/run/podman/graph"
+END
+export CONTAINERS_CONF=/run/podman/containers.conf CONTAINERS_STORAGE_CONF=/run/podman/storage.conf
+export HOME=/run/podman XDG_RUNTIME_DIR=/run/podman TMPDIR=/run/podman
+cp /bin/busybox /run/podman/root/bin
+for program in ip sh; do ln -s busybox "/run/podman/root/bin/$program"; done
+tar -C /run/podman/root -c . | podman import -q - busybox >/dev/null
