@@ -196,12 +196,17 @@ def calling(bench: Bench) -> Iterator[list[Caller]]:
         ]
 
 
+def windrow(root: Path, *words: str) -> subprocess.Popen[bytes]:
+    """The command with these words, on a host of its own."""
+    words = ("--root", str(root), "--node", NODE, *words)
+    argv = [sys.executable, "-I", "-S", "-c", SERVE, json.dumps(sys.path), *words]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
 @contextlib.contextmanager
 def serving(root: Path, *options: str) -> Iterator[None]:
     """`options`: of `windrow`."""
-    words = ["--root", str(root), "--node", NODE, *options, "cni", "serve"]
-    argv = [sys.executable, "-I", "-S", "-c", SERVE, json.dumps(sys.path), *words]
-    server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    server = windrow(root, *options, "cni", "serve")
     try:
         end = time.monotonic() + START_S
         while about(Paths(root)) is None:

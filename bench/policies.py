@@ -5,15 +5,22 @@ python -m bench.policies WHERE    as root, in a namespace that may be filled (`u
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from bench.measure import MARK, Group, NotMeasured, Way, compare, encode
+from bench.cni import NODE, START_S, Call, Caller, sandbox, serving, windrow
+from bench.measure import MARK, Group, NotMeasured, Row, Way, compare, encode
 from bench.vm import batch
+from windrow.apps.cni.install import Origin, install
 from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster
 from windrow.model.meta import Meta
@@ -25,6 +32,8 @@ from windrow.model.values import IfName, Ref
 from windrow.model.wire import load_documents
 from windrow.netlink import features, netns
 from windrow.policy import Endpoint, compile_policies, iptables, nft
+from windrow.port.identity import host_end
+from windrow.store.paths import Paths
 
 PORTS, POLICIES, NAMESPACES = 500, 1000, 10
 PACKETS, CONNECTIONS = 2000, 200
@@ -50,7 +59,14 @@ spec:
 """
 
 
+RULED, FREE = "ns0", "free"
+"""A namespace with policies, and one without."""
+ADDS, WARM_UP = 20, 3
+CNI_PORT = host_end("bench0", "eth0")
+
+
 def measure(where: str) -> Iterator[Group]:
+    yield adding(where)
     ways: list[tuple[str, Compiled]] = [(" by iptables and ipset", by_iptables)]
     if features.probe().bridge_conntrack:
         ways.insert(0, ("", by_nft))
@@ -138,6 +154,66 @@ def loading(where: str, words: str, compiled: Compiled) -> Group:
         raise NotMeasured(f"the rules are not those that were loaded: {seen.unread}")
     load(RuleTable())
     return Group(title=f"Policies{words}: {POLICIES:,} at {PORTS} ports", where=where, rows=rows)
+
+
+# -- a pod that comes ------------------------------------------------------------------------------
+
+
+def adding(where: str) -> Group:
+    """ADD of a pod's port, with an agent on the host: by what there is of policies, one after the other."""
+    ways = (
+        ("no policy on the host", 0, FREE),
+        ("ten policies, none of them in the pod's namespace", 10, FREE),
+        ("ten policies in the pod's namespace, until a round has judged the port", 10, RULED),
+    )
+    batch("ip", f"link add {BRIDGE} type bridge forward_delay 0", f"link set {BRIDGE} up")
+    with tempfile.TemporaryDirectory(prefix="wb") as name, sandbox() as pod_ns:
+        root, plugins = Path(name, "root"), Path(name, "plugins")
+        install(Paths(root), Origin(node=NODE), plugins, replace=True, compiled=True)
+        caller = Caller(what="windrow", plugins=plugins, root=root)
+        with serving(root):
+            rows = [Row(what=w, seconds=tuple(added(caller, pod_ns, count, ns))) for w, count, ns in ways]
+    batch("ip", f"link del {BRIDGE}")
+    load(RuleTable())
+    return Group(title="CNI ADD of a pod's port, by the policies that there are", where=where, rows=tuple(rows))
+
+
+def added(caller: Caller, pod_ns: str, count: int, namespace: str) -> Iterator[float]:
+    """Seconds of each."""
+    paths = Paths(caller.root)
+    paths.manifests.mkdir(parents=True, exist_ok=True)
+    texts = (POLICY.format(number=n, space=0, app=n, port=8000 + n) for n in range(count))
+    (paths.manifests / "policies.yaml").write_text("---\n".join(texts))
+    leases = {"dataDir": str(paths.root / "leases"), "ranges": [[{"subnet": "10.52.0.0/16"}]]}
+    network = {"cniVersion": "1.0.0", "name": "pods", "type": "bridge", "bridge": BRIDGE}
+    config = json.dumps({**network, "ipam": {"type": "host-local", **leases}})
+    whose = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME=p"
+    with looking_after(paths):
+        for turn in range(-WARM_UP, ADDS):
+            spent = caller.run("ADD", [Call(plugin="bridge", config=config, args=whose)], pod_ns)
+            if namespace == RULED and CNI_PORT not in paths.judged.read_text().split():
+                raise NotMeasured("the port was not judged when ADD had ended")
+            caller.run("DEL", [Call(plugin="bridge", config=config, args=whose)], pod_ns)
+            if turn >= 0:
+                yield spent
+
+
+@contextlib.contextmanager
+def looking_after(paths: Paths) -> Iterator[None]:
+    """An agent, from its first round on."""
+    paths.agent_status.unlink(missing_ok=True)
+    agent = windrow(paths.root, "agent")
+    try:
+        end = time.monotonic() + START_S
+        while not paths.agent_status.exists():
+            if agent.poll() is not None or time.monotonic() > end:
+                agent.kill()
+                raise NotMeasured(f"there is no round: {agent.communicate()[0].decode()[-2000:]}")
+            time.sleep(0.05)
+        yield
+    finally:
+        agent.terminate()
+        agent.communicate()
 
 
 # -- packets ---------------------------------------------------------------------------------------

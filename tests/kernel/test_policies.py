@@ -74,7 +74,7 @@ def test_the_host_itself_gets_in_and_out_and_others_do_not(node: Node) -> None:
 
 
 def test_whether_nft_can_do_it_is_what_nft_finds(new_ns: Callable[[], KernelNs]) -> None:
-    table = "table bridge probe { chain c { ct state established accept; }; }"
+    table = "table bridge probe { chain c { ct state established ct label 120 accept; }; }"
     done = new_ns().inside(lambda: subprocess.run(["nft", table], capture_output=True, check=False))
     assert isinstance(done, subprocess.CompletedProcess)
     assert features.probe().bridge_conntrack == (done.returncode == 0)

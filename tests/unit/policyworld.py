@@ -73,7 +73,11 @@ def tables(objects: Cluster, there: Iterable[Place], network: str = "") -> dict[
         node: table(
             compile_policies(
                 objects,
-                [Endpoint(port=p.port, pod=p.pod.ref, network=network) for p in there if p.node == node],
+                [
+                    Endpoint(port=p.port, pod=p.pod.ref, network=network, addresses=p.pod.addresses_in(network))
+                    for p in there
+                    if p.node == node
+                ],
                 HOST[node],
             )
         )
@@ -113,7 +117,9 @@ def _frame(packet: Packet, iifname: str = "", oifname: str = "") -> dict[str, An
         "oifgroup": PORT_GROUP,
         "protocol": ip,
         "l4proto": protocol,
-        "ct": "new",
+        "ct.state": "new",
+        "ct.direction": "original",
+        "ct.label": set(),
         f"{ip}.saddr": packet.source,
         f"{ip}.daddr": packet.destination,
         f"{protocol}.dport": packet.port,
@@ -128,11 +134,11 @@ def _accepted(table_: RuleTable, base: str, frame: Mapping[str, Any]) -> bool:
 
 
 def _run(table_: RuleTable, chain: str, frame: Mapping[str, Any]) -> str:
-    """`accept`, `drop`, or empty: it came to the end of the chain."""
+    """`accept`, `drop`, or empty: it came to the end of the chain, or back from it."""
     for rule in table_.chains[chain].rules:
         verdict = _rule(table_, rule.expr, frame)
         if verdict:
-            return verdict
+            return "" if verdict == "return" else verdict
     return ""
 
 
@@ -151,8 +157,12 @@ def _rule(table_: RuleTable, expr: Iterable[Any], frame: Mapping[str, Any]) -> s
                 return _run(table_, target, frame) or "accept"
             case {"jump": {"target": target}}:
                 return _run(table_, target, frame)
+            case {"return": _}:
+                return "return"
             case {"counter": _} | {"limit": _} | {"log": _}:
                 pass
+            case {"mangle": {"key": {"ct": {"key": "label"}}, "value": label}}:
+                frame["ct.label"].add(label)
             case {"accept": _}:
                 return "accept"
             case {"drop": _}:
@@ -168,8 +178,8 @@ def _value(left: Any, frame: Mapping[str, Any]) -> Any:
             return frame[key]
         case {"payload": {"protocol": protocol, "field": name}}:
             return frame.get(f"{protocol}.{name}")
-        case {"ct": {"key": "state"}}:
-            return frame["ct"]
+        case {"ct": {"key": key}}:
+            return frame[f"ct.{key}"]
         case {"concat": parts}:
             values = [_value(part, frame) for part in parts]
             return None if None in values else " . ".join(map(str, values))
@@ -179,6 +189,8 @@ def _value(left: Any, frame: Mapping[str, Any]) -> Any:
 
 def _holds(table_: RuleTable, value: Any, right: Any) -> bool:
     match right:
+        case int() if isinstance(value, set):
+            return right in value
         case str() if right.startswith("@"):
             return any(_is_member(str(value), member) for member in table_.sets[right[1:]].members)
         case list() | {"set": list()}:
@@ -191,7 +203,7 @@ def _holds(table_: RuleTable, value: Any, right: Any) -> bool:
 
 def _is_member(value: str, member: str) -> bool:
     first, dash, last = member.partition("-")
-    if not dash or first == "veth":  # a name of a port
+    if not dash or "veth" in first:  # the name of a port is in it
         return value == member
     return ipaddress.ip_address(first) <= ipaddress.ip_address(value) <= ipaddress.ip_address(last)  # type: ignore[operator]
 

@@ -327,6 +327,16 @@ def test_where_there_are_services_the_hosts_filter_sees_the_frames_of_its_bridge
     assert ClusterCall.services is True
 
 
+def test_its_pods_may_send_from_any_address_where_that_is_said(host: Host, no_kernel: None) -> None:
+    known = definitions.Definitions(nodes=("node-0",), pod_cidrs={"node-0": ("10.52.0.0/24",)})
+    said = {value: read_settings({"ipspoofchk": value}) for value in (None, True, False)}
+    assert [one.any_source for one in said.values()] == [False, False, True]
+    assert defaultnet.brought(said[False], host, known, "1.0.0")["ipspoofchk"] is False
+    assert "ipspoofchk" not in defaultnet.brought(said[True], host, known, "1.0.0")
+    with pytest.raises(CniError, match="ipspoofchk must be true or false"):
+        read_settings({"ipspoofchk": "no"})
+
+
 def test_with_an_overlay_pods_are_known_by_their_addresses_in_all_of_it(host: Host, no_kernel: None) -> None:
     manifest(
         host,

@@ -40,8 +40,9 @@ KEYS = {name: b64encode(name.encode() * 32).decode() for name in "abc"}
 OURS = replace(FACTS, wireguard_key=KEYS["a"])
 
 
-def said(name: str) -> str:
-    return json.dumps({"PublicKey": KEYS[name]})
+def said(name: str, port: object = None) -> str:
+    """Older flannels say no port."""
+    return json.dumps({"PublicKey": KEYS[name], **({} if port is None else {"Port": port})})
 
 
 def encrypted(name: str, number: int, **more: str) -> str:
@@ -110,11 +111,17 @@ def test_every_other_node_is_a_peer_and_one_route_leads_to_all_pods() -> None:
     assert codes(found) == []
 
 
+def test_a_node_that_listens_elsewhere_is_a_peer_there() -> None:
+    found = compiled(mgmt(PLAIN), A, encrypted("b", 1, backend_data=said("b", 51999)), C, facts=OURS)
+    assert {peer.port for peer in found.state.links[DEVICE].peers or ()} == {51999, 51820}
+    assert found.state.links[DEVICE].spec == Wireguard(port=51820, key=KEYS["a"])
+
+
 def test_a_node_without_a_key_of_its_own_makes_the_device_first() -> None:
     """The key is made with the device; from then on it is known, and wanted."""
     found = compiled(mgmt(PLAIN), node("a", "10.52.0.0/24", "192.0.2.1"), B, facts=FACTS)
     assert found.state.links[DEVICE].spec == Wireguard(port=51820, key=None)
-    assert found.tunnel_start == {4: Start(address="192.0.2.1", key="")}
+    assert found.tunnel_start == {4: Start(address="192.0.2.1", port=51820, key="")}
 
 
 def test_what_is_wrong_with_another_node_costs_the_way_to_it_alone() -> None:
@@ -124,6 +131,8 @@ def test_what_is_wrong_with_another_node_costs_the_way_to_it_alone() -> None:
     assert codes(found) == [("overlay-key-unknown", "c")]
     for bad, code in (
         (encrypted("c", 2, backend_data='{"PublicKey": "x"}'), "overlay-annotation"),
+        (encrypted("c", 2, backend_data=said("c", 65536)), "overlay-annotation"),
+        (encrypted("c", 2, backend_data=said("c", "51820")), "overlay-annotation"),
         (encrypted("c", 2, backend_data='{"VNI": 1, "VtepMAC": "02:00:00:00:00:01"}'), "overlay-annotation"),
         (encrypted("c", 2, backend_type="vxlan"), "overlay-annotation"),
         (encrypted("c", 2, backend_data=said("b")), "vtep-twice"),
@@ -185,7 +194,7 @@ def test_a_node_says_its_key_as_flannel_does() -> None:
     assert tunnel_end(there.node("a"), there, report) == {
         f"{prefix}/kube-subnet-manager": "true",
         f"{prefix}/backend-type": "wireguard",
-        f"{prefix}/backend-data": json.dumps({"PublicKey": KEYS["a"]}, separators=(",", ":")),
+        f"{prefix}/backend-data": json.dumps({"PublicKey": KEYS["a"], "Port": 51820}, separators=(",", ":")),
         f"{prefix}/public-ip": "192.0.2.1",
     }, "what a hand made of the device is nobody's key"
     assert tunnel_end(there.node("a"), there, replace(report, tunnel_start={})) == {}

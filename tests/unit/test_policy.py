@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit import policyworld as world
@@ -15,6 +16,7 @@ from tests.unit.policyworld import HOST, OUTSIDE, PROBES, policy
 from windrow.model.cluster import Cluster
 from windrow.model.meta import Meta
 from windrow.model.policies import Direction, MultiNetworkPolicy, NetworkPolicy, Pod
+from windrow.model.ruletable import RuleTable
 from windrow.model.values import IfName, Ref
 from windrow.model.wire import dump, load_documents
 from windrow.policy import Endpoint, Packet, allows, compile_policies
@@ -23,6 +25,7 @@ from windrow.policy.nft import FAMILY, TABLE, closed, program, read, table
 from windrow.port.firewall import let_through
 
 THERE = world.places()
+CLOSED = "{podSelector: {}, policyTypes: [Ingress, Egress]}"
 ADDRESS = {f"{p.pod.meta.namespace}/{p.pod.name}": p.pod.addresses[0] for p in THERE}
 
 
@@ -406,3 +409,51 @@ def test_a_listing_is_read_as_the_table_that_was_loaded() -> None:
     for text in ("{}", "[]", '{"nftables": [{"chain": {}}]}', "nft"):
         with pytest.raises(ValueError):
             read(text)
+
+
+# What is established ------------------------------------------------------------------------------------
+
+
+def at_port(table_: RuleTable, chain: str, port: str, source: str, destination: str, **more: Any) -> bool:
+    """Whether a frame passes this hook; by `label`, what is written down of its connection."""
+    ends = {"iifname": port} if chain.startswith("leaving") else {"oifname": port}
+    packet = Packet(source=source, destination=destination, protocol="UDP", port=80)
+    return world._accepted(table_, chain, {**world._frame(packet, **ends), **more})
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_established_is_what_the_ports_own_end_let_through(family: int) -> None:
+    """Not what conntrack noted where the packet took another way: to another port, whose addresses are known or not, or
+    in the pod's name."""
+    pods = [next(p for p in THERE if p.pod.ref == Ref("Pod", *one)) for one in (("a", "x"), ("a", "y"), ("c", "y"))]
+    pod, helper, other = (replace(one, node="n1") for one in pods)
+    unknown = Endpoint(port=IfName("veth-other"), pod=other.pod.ref)
+    objects = world.cluster([policy("x", CLOSED)], THERE)
+    known = [Endpoint(port=one.port, pod=one.pod.ref, addresses=one.pod.addresses) for one in (pod, helper)]
+    made = table(compile_policies(objects, [*known, unknown], HOST["n1"]))
+    own, far = (one.pod.addresses[family == 6] for one in (pod, helper))
+    for port in (helper.port, unknown.port):
+        labels: set[int] = set()
+        assert at_port(made, "arriving", port, far, own, **{"ct.label": labels})
+        assert at_port(made, "leaving-by-port", port, own, far, **{"ct.label": labels})
+        answer = {"ct.state": "established", "ct.direction": "reply", "ct.label": labels}
+        assert not at_port(made, "leaving-by-port", pod.port, own, far, **answer)
+        assert not at_port(made, "arriving", pod.port, far, own, **{**answer, "ct.direction": "original"})
+
+
+@pytest.mark.parametrize("addresses", [True, False])
+def test_what_a_port_let_through_goes_on_both_ways_when_a_policy_comes(addresses: bool) -> None:
+    pod = next(p for p in THERE if p.pod.ref == Ref("Pod", "a", "x"))
+    own, far = pod.pod.addresses[0], OUTSIDE[0]
+    end = [Endpoint(port=pod.port, pod=pod.pod.ref, addresses=pod.pod.addresses if addresses else ())]
+    before, after = (
+        table(compile_policies(world.cluster([policy(space, CLOSED)], [pod]), end, HOST["n1"])) for space in ("z", "x")
+    )
+    for first, source, destination in (("leaving-by-host", own, far), ("arriving-by-host", far, own)):
+        labels: set[int] = set()
+        assert at_port(before, first, pod.port, source, destination, **{"ct.label": labels})
+        for chain, one, two in (("leaving-by-host", own, far), ("arriving-by-host", far, own)):
+            turn = "original" if chain == first else "reply"
+            going = {"ct.state": "established", "ct.direction": turn, "ct.label": labels}
+            assert at_port(after, chain, pod.port, one, two, **going), (first, chain)
+            assert not at_port(after, chain, pod.port, one, two, **{**going, "ct.label": set()})

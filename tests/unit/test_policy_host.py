@@ -26,12 +26,14 @@ from windrow.compile.policies import network_of, policy_problems, policy_table
 from windrow.model.checkpoint import Stage
 from windrow.model.cluster import Cluster
 from windrow.model.facts import Known
+from windrow.model.names import POD_BRIDGE
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
 from windrow.model.policies import Direction
 from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PORT_GROUP
-from windrow.model.ruletable import PoliciesSeen, RuleTable, TableChain, TableRule
+from windrow.model.ruletable import KEPT, PoliciesSeen, RuleTable, TableChain, TableRule
 from windrow.model.steps import Failure, Impact, SetPolicies, Step
+from windrow.model.values import link_local
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
 from windrow.plan.policies import policy_unit
@@ -239,6 +241,28 @@ def test_a_pod_that_no_policy_can_be_about_need_not_be_named(host: Host) -> None
     table = policy_table(cluster, facts)
     assert table.judged == {str(record(1).host), str(record(2).host)} and not table.guarded
     assert "port-not-judged" not in {one.code for one in policy_problems(cluster, facts, table)}
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"bridge": POD_BRIDGE}, True),
+        ({"routed": ("10.52.0.3",)}, True),
+        ({"bridge": POD_BRIDGE, "any_source": True}, False),
+        ({"bridge": POD_BRIDGE, "masquerade": ()}, False),
+        ({}, False),
+    ],
+)
+def test_who_is_kept_to_its_addresses(host: Host, more: dict[str, Any], kept: bool) -> None:
+    """In the network that Windrow brings, where a record has them, and nobody has switched it off."""
+    given: dict[str, Any] = {"ifname": "eth0", "masquerade": ("10.52.0.3/16",), **more}
+    one = replace(record(3), **given)
+    PortRecords(host.paths).put(one)
+    table = policy_table(cluster_of(OOB, CLOSED), look(host.kernel, "n1", known(host.paths)).facts)
+    assert (str(one.host) in table.sets[KEPT].members) is kept
+    if kept:
+        assert one.mac and table.sets["owned-4"].members >= {f"10.52.0.3 . {one.host}"}
+        assert f"{link_local(one.mac)} . {one.host}" in table.sets["owned-6"].members
 
 
 def test_which_port_waits_for_the_api_is_told(host: Host) -> None:

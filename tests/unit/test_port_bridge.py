@@ -41,6 +41,11 @@ def test_nothing_said() -> None:
     assert read_config(request()) == BridgeConfig(network="net1", bridge="cni0")
 
 
+def test_whether_its_packets_are_its_own_is_said_or_not() -> None:
+    found = [read_config(request(ipspoofchk=value)) for value in (None, True, False)]
+    assert [(one.guards.addresses, one.any_source) for one in found] == [(False, False), (True, False), (False, True)]
+
+
 def test_point_to_point() -> None:
     """A bridge of its own for each attachment, always the same one; what a shared bridge is for is refused."""
     ipam = {"type": "host-local"}

@@ -55,6 +55,7 @@ def file_of(tmp_path: Path, record: PortRecord = RECORD) -> Path:
         replace(RECORD, isolated=True, hairpin=False),
         replace(RECORD, addresses=("10.1.0.2", "fd00::2"), guards=PortGuards(addresses=True, routers=True)),
         replace(RECORD, guards=PortGuards(dhcp=True, egress=Rate(bits=8, burst=16))),
+        replace(RECORD, any_source=True),
     ],
 )
 def test_there_and_back(records: PortRecords, record: PortRecord) -> None:

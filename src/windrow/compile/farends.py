@@ -23,6 +23,7 @@ from windrow.model.overlay import (
     check_backend,
     ends_tunnel,
     far_address,
+    far_port,
     public_key,
     vtep_mac,
 )
@@ -36,13 +37,14 @@ POD_CIDR = "spec.podCIDRs"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Far:
     """A node: where its tunnel ends, its device's MAC address, and the addresses of its pods. `key`: of an encrypted
-    overlay, its public one, in place of that MAC address."""
+    overlay, its public one, in place of that MAC address; `port`: where that device listens."""
 
     node: str
     address: str
     mac: Mac
     network: Network
     key: str = ""
+    port: int = 0
 
     @property
     def router(self) -> str:
@@ -105,7 +107,7 @@ class FarEnds:
         """None, and a problem, where something of it is missing or wrong. `address`: where its tunnel ends, of the node
         that this is compiled for; `own_key`: its public key, where it is known already."""
         family, encrypted, own = self.family, self.conf.encrypted, bool(address)
-        mac, public = Mac(""), own_key
+        mac, public, port = Mac(""), own_key, 0
         try:
             key = BACKEND
             check_backend(node, self.conf)
@@ -113,7 +115,7 @@ class FarEnds:
             if not encrypted:
                 mac = vtep_mac(node, family, self.conf.vni)
             elif not own:
-                public = public_key(node, family)
+                public, port = public_key(node, family), far_port(node, family, self.conf)
             key = family.address
             address = address or far_address(node, family) or _static_address(node, family, self.cluster)
         except ValueError as error:
@@ -141,7 +143,7 @@ class FarEnds:
             hint = f"write its address on {names.MGMT} there"
             self.problems.append(_warning(node, "overlay-annotation", annotation(family.address), text, hint))
         else:
-            return Far(node=node.name, address=address, mac=mac, network=network, key=public)
+            return Far(node=node.name, address=address, mac=mac, network=network, key=public, port=port)
         return None
 
     def _use(self, node: Node) -> str:

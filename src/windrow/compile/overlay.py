@@ -162,7 +162,7 @@ def _encrypted(family: Family, conf: NetConf, end: End, own: Far, others: FarEnd
         addrs=frozenset({address}),
         settled=frozenset({address}),
         peers=frozenset(
-            Peer(key=f.key, address=f.address, port=port, allowed=(Cidr(str(f.network)),), keepalive=conf.keepalive)
+            Peer(key=f.key, address=f.address, port=f.port, allowed=(Cidr(str(f.network)),), keepalive=conf.keepalive)
             for f in others.found
         ),
         settings={ACCEPT_RA: "0"} if ipv6 and mtu >= IPV6_MTU_MIN else {},
@@ -170,7 +170,7 @@ def _encrypted(family: Family, conf: NetConf, end: End, own: Far, others: FarEnd
     )
     metric = IP6_RT_PRIO_USER if family.version == 6 else 0
     way = Route(dst=str(conf.networks[family.version]), dev=device, metric=metric, protocol=OWNER_PROTOCOL)
-    problems, start = tuple(others.problems), {family.version: Start(address=end.address, key=own.key)}
+    problems, start = tuple(others.problems), {family.version: Start(address=end.address, port=port, key=own.key)}
     return Overlay(links=(link,), routes=frozenset({way}), problems=problems, start=start)
 
 

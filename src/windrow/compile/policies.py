@@ -27,7 +27,7 @@ from windrow.model.policyrules import OwnGuards, PolicyRules, TunnelEnds
 from windrow.model.ports import LAUNCHER, PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.ruletable import RuleTable
-from windrow.model.values import Ref
+from windrow.model.values import Ref, link_local
 
 
 def rule_table(cluster: Cluster, facts: NodeFacts, ends: Iterable[TunnelEnds]) -> RuleTable:
@@ -54,7 +54,13 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     whole = cluster.replace(_recorded_pods(cluster, records))
     unnamed = {record.host for record in _unnamed(cluster, facts)}
     endpoints = [
-        Endpoint(port=one.host, pod=_pod_of(one), network=network_of(one, whole))
+        Endpoint(
+            port=one.host,
+            pod=_pod_of(one),
+            network=network_of(one, whole),
+            addresses=_all_addresses(one, whole, facts),
+            kept=_is_kept(one),
+        )
         for one in records
         if one.host not in unnamed
     ]
@@ -221,6 +227,18 @@ def _addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[
     said = record.given or of_pod
     pooled = [str(one) for macs in facts.record.values() for mac, one in macs.items() if mac == record.mac]
     return tuple(dict.fromkeys((*said, *pooled)))
+
+
+def _is_kept(record: PortRecord) -> bool:
+    """To its own addresses: in the network that Windrow brings they are all known, for Windrow gave them."""
+    brought = record.bridge == POD_BRIDGE or bool(record.routed)
+    return brought and bool(record.given) and not record.any_source
+
+
+def _all_addresses(record: PortRecord, cluster: Cluster, facts: NodeFacts) -> tuple[str, ...]:
+    """With the one that the kernel gives itself on the link."""
+    found = _addresses(record, cluster, facts)
+    return (*found, link_local(record.mac)) if found and record.mac else found
 
 
 def _meta(pod: Ref, cluster: Cluster) -> Meta:

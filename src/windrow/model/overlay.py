@@ -155,6 +155,7 @@ class Start:
     """Where this node's end of an encrypted overlay is, and by which public key others know it; empty: by none yet."""
 
     address: str
+    port: int
     key: str
 
 
@@ -319,10 +320,24 @@ def check_backend(node: Node, conf: NetConf) -> None:
         )
 
 
+def encrypted_data(key: str, port: int) -> Mapping[str, object]:
+    """What a node says of its encrypted device (`wireguardLeaseAttrs` of flannel)."""
+    return {"PublicKey": key, "Port": port}
+
+
 def public_key(node: Node, family: Family) -> str:
     """Of its encrypted device, in base64, as its annotation says; empty: it says none. Raises ValueError."""
     document = _backend_data(node, family, "PublicKey")
     return parse_public_key(document["PublicKey"]) if document is not None else ""
+
+
+def far_port(node: Node, family: Family, conf: NetConf) -> int:
+    """Where its encrypted device listens: older flannels do not say, and then all listen alike. Raises ValueError."""
+    document = _backend_data(node, family, "PublicKey") or {}
+    port = document.get("Port") or conf.port_of(family)
+    if type(port) is not int or not 1 <= port <= 0xFFFF:
+        raise ValueError(f"{port!r:.40} is no UDP port")
+    return port
 
 
 def _backend_data(node: Node, family: Family, key: str) -> Mapping[str, Any] | None:

@@ -84,12 +84,15 @@ class OwnGuards:
 class PolicyRules:
     """All of one node. Chains and sets are those that a guarded port needs. `namespaces`: those with policies; `own`:
     what ports ask for themselves; without either there are no rules at all. `judged`: the ports of this node of which
-    it is known what they are."""
+    it is known what they are. `addresses`: those of each pod's port; empty: nobody knows them. `kept`: the ports that
+    nothing leaves from another address than these."""
 
     sets: Mapping[str, MemberSet] = field(default_factory=dict)
     chains: Mapping[str, PolicyChain] = field(default_factory=dict)
     ports: Mapping[IfName, GuardedPort] = field(default_factory=dict)
     own: Mapping[IfName, OwnGuards] = field(default_factory=dict)
+    addresses: Mapping[IfName, tuple[str, ...]] = field(default_factory=dict)
+    kept: frozenset[IfName] = frozenset()
     judged: frozenset[IfName] = frozenset()
     namespaces: frozenset[str] = frozenset()
 

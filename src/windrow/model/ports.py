@@ -49,6 +49,8 @@ class PortRecord:
     spoof_check: bool = False
     """Only frames from `mac` come in by the port."""
     guards: PortGuards = PortGuards()
+    any_source: bool = False
+    """`ipspoofchk: false`: packets leave it from whatever address, also where policies keep others to their own."""
     addresses: tuple[str, ...] = ()
     """Those that the IPAM plugin gave, without prefixes; written down where a guard asks for them."""
     routed: tuple[str, ...] = ()

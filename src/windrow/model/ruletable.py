@@ -33,6 +33,12 @@ WAITING = "waiting-"
 """Before the name of a hook's chain: what such a port lets pass."""
 NAMESPACES = "namespaces"
 """The set of namespaces with policies (`member_of_namespace`): a port of a pod of another one need not wait."""
+OWNED = "owned"
+"""The set of the addresses of pods' ports, each with its port, of either family."""
+KEPT = "kept"
+"""The set of ports that nothing leaves from an address that is not theirs."""
+ADDRESSLESS = "addressless"
+"""The set of pods' ports whose addresses nobody knows."""
 _NAME_MAX = 15
 """Of a name in a set (IFNAMSIZ)."""
 
@@ -56,8 +62,9 @@ class TableChain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSet:
-    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, NAMES, VERDICT_MAP. `members`:
-    `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `veth1`, `veth1 : in-veth1`."""
+    """`form`: `set ipv4_addr`, `set ipv4_addr interval`, `set ipv4_addr . inet_service`, `set ipv4_addr . ifname`,
+    NAMES, VERDICT_MAP. `members`: `10.0.0.1`, `10.0.0.0-10.0.0.9`, `10.0.0.1 . 80`, `10.0.0.1 . veth1`, `veth1`,
+    `veth1 : in-veth1`."""
 
     form: str
     members: frozenset[str] = frozenset()

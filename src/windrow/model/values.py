@@ -60,6 +60,14 @@ def parse_mac(text: str) -> Mac:
     return Mac(mac)
 
 
+def link_local(mac: Mac) -> str:
+    """The address that a kernel makes of it (EUI-64, RFC 4291 appendix A)."""
+    from ipaddress import IPv6Address  # most of what loads values has no use for it
+
+    octets = bytes.fromhex(mac.replace(":", ""))
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([octets[0] ^ 2]) + octets[1:3] + b"\xff\xfe" + octets[3:]))
+
+
 def parse_unicast_mac(text: str) -> Mac:
     """A MAC that a device may have (`is_valid_ether_addr`). Raises ValueError."""
     mac = parse_mac(text)

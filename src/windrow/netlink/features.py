@@ -105,8 +105,8 @@ _NEWTABLE, _NEWCHAIN, _NEWRULE = 0, 3, 6
 """NFT_MSG_NEWTABLE and so on."""
 _CHAIN_NAME, _RULE_CHAIN, _RULE_EXPRS, _ELEMENT, _EXPR_NAME, _EXPR_DATA = 3, 2, 4, 1, 1, 2
 """NFTA_CHAIN_NAME, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_LIST_ELEM, NFTA_EXPR_NAME, NFTA_EXPR_DATA."""
-_CT_STATE = pack_attr(1, b"\0\0\0\1") + pack_attr(2, b"\0\0\0\0")
-"""NFTA_CT_DREG: NFT_REG_1; NFTA_CT_KEY: NFT_CT_STATE."""
+_CT_LABELS = pack_attr(1, b"\0\0\0\1") + pack_attr(2, (13).to_bytes(4))
+"""NFTA_CT_DREG: NFT_REG_1; NFTA_CT_KEY: NFT_CT_LABELS, which a kernel may lack (CONFIG_NF_CONNTRACK_LABELS)."""
 _CONNECTIONS = "nf_conntrack_bridge"
 KERNELS = Path("/lib/modules")
 """By release: the lists of the modules that each kernel has."""
@@ -129,8 +129,8 @@ def takes_bridge_rules() -> tuple[bool, bool]:
     if not os.path.exists("/sys/module/nf_tables") and loadable("nf_tables"):
         return True, loadable(_CONNECTIONS) or _is_built_in(_CONNECTIONS)
     named = pack_attr(TABLE_NAME, b"windrow\0")
-    state = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | NLA_F_NESTED, _CT_STATE)
-    expressions = pack_attr(_ELEMENT | NLA_F_NESTED, state)
+    labels = pack_attr(_EXPR_NAME, b"ct\0") + pack_attr(_EXPR_DATA | NLA_F_NESTED, _CT_LABELS)
+    expressions = pack_attr(_ELEMENT | NLA_F_NESTED, labels)
     rule = pack_attr(_RULE_CHAIN, b"c\0") + pack_attr(_RULE_EXPRS | NLA_F_NESTED, expressions)
     bodies = {_NEWTABLE: named, _NEWCHAIN: named + pack_attr(_CHAIN_NAME, b"c\0"), _NEWRULE: named + rule}
     header = NFGENMSG.pack(FAMILIES["bridge"], 0, 0)

@@ -44,11 +44,14 @@ FAMILIES = (4, 6)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """A pod's port on this node, in one network."""
+    """A pod's port on this node, in one network. `addresses`: all that it has there, as far as they are known; `kept`:
+    nothing leaves it from another one."""
 
     port: IfName
     pod: Ref
     network: str = DEFAULT_NETWORK
+    addresses: tuple[str, ...] = ()
+    kept: bool = False
 
 
 def compile_policies(
@@ -71,6 +74,8 @@ def compile_policies(
         chains=compiler.chains,
         ports=ports,
         own=own,
+        addresses={one.port: one.addresses for one in endpoints},
+        kept=frozenset(one.port for one in endpoints if one.kept),
         judged=frozenset((*(one.port for one in endpoints), *others)),
         namespaces=namespaces,
     )

@@ -3,7 +3,8 @@ one table to the next.
 
 Family bridge: pods and machines are ports of bridges, in the default network as in a VLAN, and two of them on one node
 speak with each other by their bridge alone. Conntrack of bridges (`nf_conntrack_bridge`, Linux 5.3) sees the frames
-before us, so what is established passes, and a policy decides about new connections.
+before us, so what is established passes, and a policy decides about new connections. Established is what the pod's own
+port has let through (`_know`): conntrack notes what it drops, too, where the same packet takes another way.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ from windrow.model.policyrules import (
 )
 from windrow.model.portguards import Rate
 from windrow.model.ruletable import (
+    ADDRESSLESS,
     FORGED,
     GUARD_MAPS,
     JUDGED,
+    KEPT,
     NAMES,
     NAMESPACES,
+    OWNED,
     POLICY_MAPS,
     POLICY_TABLE,
     VERDICT_MAP,
@@ -95,9 +99,17 @@ _DROPS = {
     Direction.INGRESS: ("to-", f"{WAITING}arriving"),
 }
 """Direction -> how the names of chains begin whose last rule drops."""
+_OWN_ADDRESS = {Direction.EGRESS: "saddr", Direction.INGRESS: "daddr"}
+"""Direction -> the address of the port's own end."""
+_TURNS = {Direction.EGRESS: ("original", "reply"), Direction.INGRESS: ("reply", "original")}
+"""Direction -> which packets of a connection it is, if the port's end began it, and if the other one did."""
+_LABELS, _LABELS_UNOWNED = (120, 121), (122, 123)
+"""Bits of a connection's label: that the port of the end that began it let a packet of it through, and that the port of
+the other end did. A port of which no addresses are known has bits of its own: anybody's packets make it set them."""
 UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
+_OWNED_FORM = "set {} . ifname"
 _ACCEPT: Json = {"accept": None}
 _DROPPED: tuple[Json, ...] = ({"counter": None}, {"drop": None})
 _DHCP_SERVERS = {4: 67, 6: 547}
@@ -120,11 +132,15 @@ def _table(rules: PolicyRules) -> RuleTable:
     guarding = {direction: _own_chains(rules.own, direction) for direction in Direction}
     chains = {name: _base(name, own=bool(guarding[one.direction])) for name, one in _HOOKS.items()}
     chains |= {WAITING + name: _waiting(name) for name, one in _HOOKS.items() if one.first}
+    chains |= {_known(direction): TableChain(rules=tuple(_know(direction))) for direction in Direction}
+    chains |= {_let(direction): TableChain(rules=tuple(_let_through(direction))) for direction in Direction}
     chains |= {
         name: TableChain(rules=tuple(_packet_rule(rule, chain.direction) for rule in chain.rules))
         for name, chain in rules.chains.items()
     }
     sets = {name: TableSet(form=_form(one), members=one.members) for name, one in rules.sets.items()}
+    sets |= _owners(rules.addresses)
+    sets[KEPT] = TableSet(form=NAMES, members=frozenset(map(str, rules.kept)))
     sets[JUDGED] = TableSet(form=NAMES, members=frozenset(map(str, rules.judged)))
     sets[NAMESPACES] = TableSet(form=NAMES, members=frozenset(map(member_of_namespace, rules.namespaces)))
     for direction, map_name in _MAPS.items():
@@ -162,18 +178,22 @@ def _base(name: str, *, own: bool) -> TableChain:
 
 def _first(name: str, *, own: bool) -> Iterator[TableRule]:
     direction = _HOOKS[name].direction
-    port = _meta(_ENDS[direction][0])
+    port = _port(direction)
     if own:
         yield _rule("own guards", {"vmap": {"key": port, "data": f"@{_OWN_MAPS[direction]}"}})
+    if direction is Direction.EGRESS:
+        yield from _kept(port)
     unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(port, f"@{JUDGED}", op="!=")
     yield _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}})
 
 
 def _judging(name: str) -> Iterator[TableRule]:
     direction = _HOOKS[name].direction
-    yield _rule("established", _match({"ct": {"key": "state"}}, ["established", "related"], op="in"), _ACCEPT)
+    established = _match(_ct("state"), ["established", "related"], op="in")
+    yield _rule("established", established, {"jump": {"target": _known(direction)}})
     yield from _always(name)
-    yield _rule("by port", {"vmap": {"key": _meta(_ENDS[direction][0]), "data": f"@{_MAPS[direction]}"}})
+    yield _rule("by port", {"vmap": {"key": _port(direction), "data": f"@{_MAPS[direction]}"}})
+    yield _rule("isolated by nobody", _to_let(direction))
 
 
 def _waiting(name: str) -> TableChain:
@@ -201,6 +221,64 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
         said = {"log": {"prefix": f"{TABLE} {port_chain(port, direction)}: ", "level": "info"}}
         rules.append(_rule("logged", {"limit": {"rate": most, "per": "second"}}, said))
     return TableChain(rules=(*rules, _rule("isolated", *_DROPPED)))
+
+
+# What is established --------------------------------------------------------------------------------
+
+
+def _owners(addresses: Mapping[IfName, Sequence[str]]) -> Iterator[tuple[str, TableSet]]:
+    """Which address is whose."""
+    for family in _IP:
+        owned = (
+            f"{one} . {port}" for port, found in addresses.items() for one in found if (":" in one) is (family == 6)
+        )
+        yield set_name(OWNED, family), TableSet(form=_OWNED_FORM.format(_ADDRESS[family]), members=frozenset(owned))
+    yield (
+        ADDRESSLESS,
+        TableSet(form=NAMES, members=frozenset(str(port) for port, found in addresses.items() if not found)),
+    )
+
+
+def _known(direction: Direction) -> str:
+    return f"known-{_WAYS[direction]}"
+
+
+def _know(direction: Direction) -> Iterator[TableRule]:
+    """Passes what is of a connection of which the port has let a packet through. What it dropped, conntrack may have
+    noted all the same: a bridge floods a frame to other ports, too, and what the host routes is noted before it comes
+    here."""
+    yield from _labelled(direction, _LABELS)
+    yield _rule("addresses are known", _match(_port(direction), f"@{ADDRESSLESS}", op="!="), {"return": None})
+    yield from _labelled(direction, _LABELS_UNOWNED)
+
+
+def _labelled(direction: Direction, labels: Iterable[int]) -> Iterator[TableRule]:
+    for turn, label in zip(_TURNS[direction], labels, strict=True):
+        yield _rule("let through before", _match(_ct("direction"), turn), _match(_ct("label"), label, op="in"), _ACCEPT)
+
+
+def _let(direction: Direction) -> str:
+    return f"let-{_WAYS[direction]}"
+
+
+def _to_let(direction: Direction) -> Json:
+    return {"goto": {"target": _let(direction)}}
+
+
+def _let_through(direction: Direction) -> Iterator[TableRule]:
+    """Passes, and is written down where the address is the port's: in another one's name nobody lets through."""
+    for family, protocol in _IP.items():
+        own = {"concat": [_payload(protocol, _OWN_ADDRESS[direction]), _port(direction)]}
+        owned = _match(_meta("protocol"), protocol), _match(own, f"@{set_name(OWNED, family)}")
+        yield from _labelling(direction, _LABELS, *owned)
+    yield from _labelling(direction, _LABELS_UNOWNED, _match(_port(direction), f"@{ADDRESSLESS}"))
+    yield _rule("", _ACCEPT)
+
+
+def _labelling(direction: Direction, labels: Iterable[int], *asked: Json) -> Iterator[TableRule]:
+    for turn, label in zip(_TURNS[direction], labels, strict=True):
+        label_it = {"mangle": {"key": _ct("label"), "value": label}}
+        yield _rule("let through", *asked, _match(_ct("direction"), turn), label_it)
 
 
 # What a port asks for itself ------------------------------------------------------------------------
@@ -233,18 +311,27 @@ def _into(own: OwnGuards) -> Iterator[TableRule]:
         yield _too_much(own.guards.ingress)
 
 
+_SOURCES = (("arp", "saddr ip", 4), ("ip", "saddr", 4), ("ip6", "saddr", 6))
+"""Protocol, the field with whoever sends, and the family of that."""
+_NOBODYS: Mapping[int, Sequence[Any]] = {4: ["0.0.0.0"], 6: ["::", {"prefix": {"addr": "fe80::", "len": 10}}]}
+"""By family: from these sends who has no address yet (RFC 5227, RFC 2131, RFC 4861), or speaks on the link alone."""
+
+
 def _no_other_source(addresses: Iterable[str]) -> Iterator[TableRule]:
-    """Beside its own those of who has none yet (RFC 5227, RFC 2131, RFC 4861), and those of the link."""
     of = {family: [one for one in addresses if (":" in one) is (family == 6)] for family in _IP}
-    link_local = {"prefix": {"addr": "fe80::", "len": 10}}
-    said = (
-        ("arp", _payload("arp", "saddr ip"), ["0.0.0.0", *of[4]]),
-        ("ip", _payload("ip", "saddr"), ["0.0.0.0", *of[4]]),
-        ("ip6", _payload("ip6", "saddr"), ["::", link_local, *of[6]]),
-    )
-    for protocol, source, allowed in said:
-        foreign = _match(source, {"set": allowed}, op="!=")
+    for protocol, source, family in _SOURCES:
+        foreign = _match(_payload(protocol, source), {"set": [*_NOBODYS[family], *of[family]]}, op="!=")
         yield _rule("another's address", _match(_meta("protocol"), protocol), foreign, *_DROPPED)
+
+
+def _kept(port: Json) -> Iterator[TableRule]:
+    """The same for all ports of the network that Windrow brings, by the sets that say whose each address is."""
+    for protocol, source, family in _SOURCES:
+        sender = _payload(protocol, source)
+        foreign = _match({"concat": [sender, port]}, f"@{set_name(OWNED, family)}", op="!=")
+        kept = _match(port, f"@{KEPT}"), _match(_meta("protocol"), protocol)
+        somebodys = _match(sender, {"set": _NOBODYS[family]}, op="!=")
+        yield _rule("another's address", *kept, somebodys, foreign, *_DROPPED)
 
 
 def _too_much(rate: Rate) -> TableRule:
@@ -263,7 +350,7 @@ def _lease(direction: Direction) -> TableRule:
 
 
 def _packet_rule(rule: PacketRule, direction: Direction) -> TableRule:
-    return _rule(rule.note, *_asked(rule, direction), {"counter": None}, _ACCEPT)
+    return _rule(rule.note, *_asked(rule, direction), {"counter": None}, _to_let(direction))
 
 
 def _asked(rule: PacketRule, direction: Direction) -> Iterator[Json]:
@@ -305,6 +392,14 @@ def _match(left: Json, right: Any, *, op: str = "==") -> Json:
 
 def _meta(key: str) -> Json:
     return {"meta": {"key": key}}
+
+
+def _ct(key: str) -> Json:
+    return {"ct": {"key": key}}
+
+
+def _port(direction: Direction) -> Json:
+    return _meta(_ENDS[direction][0])
 
 
 def _payload(protocol: str, name: str) -> Json:
@@ -577,6 +672,6 @@ def _element(member: str, form: str) -> Any:
         return member
     if " . " in member:
         address, port = member.split(" . ")
-        return {"concat": [address, int(port)]}
+        return {"concat": [address, port if "ifname" in form else int(port)]}
     first, dash, last = member.partition("-")
     return {"range": [first, last]} if dash and first != last else first

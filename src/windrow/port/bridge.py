@@ -75,6 +75,8 @@ class BridgeConfig:
     """The host's packet filter sees the frames between its ports, as kube-proxy needs it."""
     spoof_check: bool = False
     guards: PortGuards = PortGuards()
+    any_source: bool = False
+    """`ipspoofchk: false` was said."""
     detect_duplicates: bool = False
     """Duplicate address detection (RFC 4862) in the pod."""
     routers: bool | None = None
@@ -142,6 +144,7 @@ def read_config(request: Request) -> BridgeConfig:
         bridge_netfilter=reader.flag("bridgeNetfilter"),
         spoof_check=reader.flag("macspoofchk"),
         guards=reader.guards(),
+        any_source=reader.choice(IP_SPOOF) is False,
         detect_duplicates=reader.flag("enabledad"),
         routers=reader.choice("routerAdvertisements"),
         interface_down=reader.flag("disableContainerInterface"),

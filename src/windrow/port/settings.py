@@ -16,6 +16,7 @@ Windrow's own:
     pluginTypes          the types of plugins that a network which a pod names may have, IPAM's included; absent: all
 
     pointToPoint         in the network that Windrow brings each pod has a link to its host alone, and /32 and /128
+    ipspoofchk           false: there pods may send from any address; else where there are policies from their own only
 
 What else stands there is another's (`kubeconfig`, `logFile`, …) and left alone.
 """
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from windrow.model.lazy import dataclass
+from windrow.model.portguards import IP_SPOOF
 from windrow.port.networks import refuse
 
 TYPE = "windrow"
@@ -46,6 +48,7 @@ class Settings:
     readiness_file: str = ""
     kubernetes: bool = False
     point_to_point: bool = False
+    any_source: bool = False
     plugin_types: frozenset[str] | None = None
     """None: all."""
 
@@ -70,6 +73,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         readiness_file=reader.text("readinessindicatorfile"),
         kubernetes=reader.flag("kubernetes"),
         point_to_point=reader.flag("pointToPoint"),
+        any_source=not reader.flag(IP_SPOOF, default=True),
         plugin_types=frozenset(reader.texts("pluginTypes", ())) if config.get("pluginTypes") is not None else None,
     )
     if settings.cluster_network and settings.delegates:
@@ -95,10 +99,10 @@ class _Reader:
         self.problems.append(f'{key} must be a text: "{key}": "…"')
         return ""
 
-    def flag(self, key: str) -> bool:
+    def flag(self, key: str, *, default: bool = False) -> bool:
         value = self.config.get(key)
         if value is None or isinstance(value, bool):
-            return bool(value)
+            return default if value is None else value
         self.problems.append(f"{key} must be true or false, without quotes")
         return False
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from windrow.model import names
 from windrow.model.cluster import Cluster
 from windrow.model.host import Link, Vxlan, Wireguard
 from windrow.model.objects import Node
-from windrow.model.overlay import BACKEND, SUBNET_MANAGER, Family, net_conf, vtep_mac
+from windrow.model.overlay import BACKEND, SUBNET_MANAGER, Family, encrypted_data, net_conf, vtep_mac
 from windrow.status.report import NodeReport
 
 
@@ -27,7 +28,7 @@ def tunnel_end(node: Node, cluster: Cluster, report: NodeReport) -> dict[str, st
     return {SUBNET_MANAGER: "true", BACKEND: conf.backend, **found} if conf is not None and found else {}
 
 
-def _said(node: Node, family: Family, link: Link, report: NodeReport) -> tuple[dict[str, object], str] | None:
+def _said(node: Node, family: Family, link: Link, report: NodeReport) -> tuple[Mapping[str, object], str] | None:
     """What it says of a device, and where that ends."""
     match link.spec:
         case Vxlan(vni=vni, local=local):
@@ -37,6 +38,6 @@ def _said(node: Node, family: Family, link: Link, report: NodeReport) -> tuple[d
                 return None
             return {"VNI": vni, "VtepMAC": mac}, local
         case Wireguard() if (start := report.tunnel_start.get(family.version)) and start.key:
-            return {"PublicKey": start.key}, start.address
+            return encrypted_data(start.key, start.port), start.address
         case _:
             return None

@@ -268,6 +268,8 @@ def _target(path: str) -> str:
 
 _NEEDED = ("container_id", "ifname", "bridge", "host")
 _FLAGS = ("isolated", "hairpin")
+_SAID = ("spoof_check", "any_source")
+"""Flags that are written down where they are on."""
 _ADDRESSES = ("masquerade", "addresses", "routed")
 _GUARDS, _LIMITS = ("addresses", "dhcp", "routers"), ("ingress", "egress")
 _TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args", "masquerade_by")
@@ -276,8 +278,7 @@ _TEXTS = (*_NEEDED, "netns", "network", "pod", "config", "path", "args", "masque
 def _document(record: PortRecord) -> dict[str, Any]:
     document: dict[str, Any] = {name: getattr(record, name) for name in _TEXTS}
     document |= {name: getattr(record, name) for name in ("mac", *_FLAGS)}
-    if record.spoof_check:
-        document["spoof_check"] = True
+    document |= {name: True for name in _SAID if getattr(record, name)}
     if record.guards:
         document["guards"] = _guards_document(record.guards)
     document |= {name: list(found) for name in _ADDRESSES if (found := getattr(record, name))}
@@ -322,6 +323,7 @@ def _record(document: dict[str, Any]) -> PortRecord:
         isolated=isolated,
         hairpin=hairpin,
         spoof_check=document.get("spoof_check") is True,
+        any_source=document.get("any_source") is True,
         guards=_guards(document.get("guards", {})),
         masquerade=_texts(document, "masquerade"),
         addresses=_texts(document, "addresses"),

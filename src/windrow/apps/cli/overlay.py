@@ -27,7 +27,7 @@ from windrow.model import names
 from windrow.model.adopted import Adopted, AdoptedLink
 from windrow.model.amend import merged
 from windrow.model.cluster import Cluster
-from windrow.model.overlay import BACKEND, PLACE, NetConf, net_conf
+from windrow.model.overlay import BACKEND, PLACE, NetConf, encrypted_data, net_conf
 from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
@@ -90,8 +90,8 @@ def key(session: Session) -> None:
     paths = Paths(session.root)
     with HostLock(paths):
         public = own_keys(paths).public
-    data = json.dumps({"PublicKey": public}, separators=(",", ":"))
-    said = {BACKEND: conf.backend, **{family.data: data for family in conf.families}}
+    data = {one.data: encrypted_data(public, conf.port_of(one)) for one in conf.families}
+    said = {BACKEND: conf.backend, **{key: json.dumps(one, separators=(",", ":")) for key, one in data.items()}}
     say(yaml_text(merged(dump(cluster.node(session.node)), {"metadata": {"annotations": said}})))
 
 

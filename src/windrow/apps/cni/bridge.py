@@ -302,6 +302,7 @@ def _record_of(request: Request, config: BridgeConfig, place: bridges.Place, mac
         args=";".join(f"{key}={value}" for key, value in request.args.items()),
         spoof_check=config.spoof_check,
         guards=config.guards,
+        any_source=config.any_source,
     )
 
 

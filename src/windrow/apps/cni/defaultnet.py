@@ -19,6 +19,7 @@ from windrow.apps.cni.host import Host
 from windrow.model import jsontext
 from windrow.model.lazy import dataclass
 from windrow.model.names import MGMT, POD_BRIDGE, bridge_of, node_name
+from windrow.model.portguards import IP_SPOOF
 from windrow.netlink.errors import KernelError
 from windrow.port.errors import INVALID_CONFIG, MISSING, CniError
 from windrow.port.networks import NONE, WINDROW_DEFAULT_NETWORK
@@ -168,6 +169,8 @@ def brought(settings: Settings, host: Host, definitions: Known, version: str) ->
     beyond: dict[str, Any] = {"nonMasqueradeCIDRs": list(definitions.tunnels.values())} if definitions.tunnels else {}
     if definitions.services:
         beyond["bridgeNetfilter"] = True
+    if settings.any_source:
+        beyond[IP_SPOOF] = False
     mtu = _tunnel_mtu(host, definitions.tunnels) or _management_mtu(host)
     return config | beyond | ({"mtu": mtu} if mtu else {})
 

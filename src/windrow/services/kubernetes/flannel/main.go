@@ -1,4 +1,4 @@
-// flannel's own packages as a program: its VXLAN back end, fed by the Nodes of an API server.
+// flannel's own packages as a program: its back ends VXLAN and WireGuard, fed by the Nodes of an API server.
 //
 // It stands in for flanneld where a test or a lab needs a real one: flanneld's own main package has every back end, and
 // what one of them depends on is not to be had everywhere. What is missing here is its rules of the packet filter.
@@ -15,6 +15,7 @@ import (
 
 	"github.com/flannel-io/flannel/pkg/backend"
 	_ "github.com/flannel-io/flannel/pkg/backend/vxlan"
+	_ "github.com/flannel-io/flannel/pkg/backend/wireguard"
 	"github.com/flannel-io/flannel/pkg/ipmatch"
 	"github.com/flannel-io/flannel/pkg/subnet"
 	"github.com/flannel-io/flannel/pkg/subnet/kube"
