@@ -72,13 +72,20 @@ def test_what_flannel_leaves_out_is_as_in_flannel() -> None:
         ({"MTU": 1400}, "Backend.MTU"),
         ({"VNI": 1}, "Backend.VNI"),
         ({"ListenPort": 0}, "Backend.ListenPort"),
-        ({"ListenPort": 51821}, "Backend.ListenPortV6"),
         ({"PersistentKeepaliveInterval": "25s"}, "Backend.PersistentKeepaliveInterval"),
     ],
 )
 def test_what_is_not_made_is_refused_with_its_place(backend: dict[str, Any], place: str) -> None:
     (fault,) = read_net_conf(json.dumps({**PLAIN, "Backend": {"Type": "wireguard", **backend}}))[1]
     assert fault.startswith(f"{place}: ")
+
+
+def test_two_devices_want_two_ports_and_one_may_have_any() -> None:
+    backend = {"Type": "wireguard", "ListenPort": 51821}
+    (fault,) = read_net_conf(json.dumps({**DUAL, "Backend": backend}))[1]
+    assert fault.startswith("Backend.ListenPortV6: ")
+    conf, faults = read_net_conf(json.dumps({**PLAIN, "Backend": backend}))
+    assert not faults and conf.port_of(FAMILIES[0]) == 51821
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "x" * 44, b64encode(bytes(32)).decode(), KEYS["a"] + "="])

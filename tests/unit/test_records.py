@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -387,3 +388,24 @@ def test_a_pods_call_flushes_no_more_than_it_must(tmp_path: Path, monkeypatch: p
     calls.begin(begun, lasting=True)
     calls.put(replace(begun, pod="default/web"))
     assert [Path(path).name for path in flushed] == [".c@e.json.new", "attachments"]
+
+
+def test_a_directory_that_goes_with_its_last_file_takes_no_new_one_with_it(tmp_path: Path) -> None:
+    """Two who each come and go in one directory, as pods of one namespace do."""
+    failures: list[OSError] = []
+
+    def come_and_go(path: Path) -> None:
+        for _ in range(400):
+            try:
+                records.write_with_directory(path, b"{}", mode=0o644)
+                assert path.exists()
+                records.remove_with_directory(path)
+            except OSError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=[tmp_path / "ns" / f"{name}.json"]) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures and not (tmp_path / "ns").exists()

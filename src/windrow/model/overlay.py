@@ -198,12 +198,13 @@ def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
     if not isinstance(backend, dict):
         reader.fault("Backend", "must be an object")
         backend = {}
-    bare = _read_backend(backend, reader)
+    on = {f.version: reader.flag(f.enabled, document.get(f.enabled), usual=f.usual) for f in FAMILIES}
+    bare = _read_backend(backend, on, reader)
     networks: dict[int, Network] = {}
     subnets: dict[int, int] = {}
     for family in FAMILIES:
-        on = reader.flag(family.enabled, document.get(family.enabled), usual=family.usual)
-        network = reader.network(family.network, document.get(family.network), family) if on else None
+        asked = on[family.version]
+        network = reader.network(family.network, document.get(family.network), family) if asked else None
         if network is not None:
             networks[family.version] = network
             least, most = network.prefixlen + 1, family.bits - 2
@@ -216,12 +217,12 @@ def read_net_conf(text: str) -> tuple[NetConf, tuple[str, ...]]:
     return conf, tuple(reader.faults)
 
 
-def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
-    """Without the networks."""
+def _read_backend(backend: Mapping[str, Any], on: Mapping[int, bool], reader: _Reader) -> NetConf:
+    """Without the networks. `on`: the families, by version."""
     if backend.get("MTU"):
         reader.fault("Backend.MTU", "is left out: the tunnels follow the MTU of the management network")
     if backend.get("Type") == WIREGUARD:
-        return _read_wireguard(backend, reader)
+        return _read_wireguard(backend, on, reader)
     reader.known("Backend.", backend, _BACKEND_KEYS)
     if backend.get("Type", VXLAN) != VXLAN:
         reader.fault("Backend.Type", f"{backend['Type']!r:.40} is not what Windrow makes: {VXLAN}, {WIREGUARD}")
@@ -235,7 +236,7 @@ def _read_backend(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
     )
 
 
-def _read_wireguard(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
+def _read_wireguard(backend: Mapping[str, Any], on: Mapping[int, bool], reader: _Reader) -> NetConf:
     reader.known("Backend.", backend, _WIREGUARD_KEYS)
     if backend.get("Mode", "separate") != "separate":
         reader.fault("Backend.Mode", "is left out: each family has a device of its own (separate)")
@@ -245,7 +246,7 @@ def _read_wireguard(backend: Mapping[str, Any], reader: _Reader) -> NetConf:
     ports = {
         f.version: reader.number(f"Backend.{f.listen}", backend.get(f.listen), f.port, 1, 0xFFFF) for f in FAMILIES
     }
-    if len(set(ports.values())) < len(ports):
+    if all(on.values()) and len(set(ports.values())) < len(ports):
         reader.fault("Backend.ListenPortV6", "both devices cannot listen at one port")
     return NetConf(
         backend=WIREGUARD,

@@ -38,13 +38,9 @@ def write(paths: Paths, pod: str, container_id: str) -> None:
     _forget_old(paths.pods / path.parent.name / f"{path.stem}.status.json")
     found = status(paths, container_id)
     if found:
-        records.make_directory(path.parent, flush=False)
-        records.write(path, netstatus.text(found).encode(), mode=records.SHARED, flush="nothing", rivals=True)
-        return
-    with suppress(FileNotFoundError):
-        path.unlink()
-    with suppress(OSError):  # others' are there
-        path.parent.rmdir()
+        records.write_with_directory(path, netstatus.text(found).encode(), mode=records.SHARED, rivals=True)
+    else:
+        records.remove_with_directory(path)
 
 
 def _forget_old(path: Path) -> None:

@@ -38,6 +38,7 @@ SCHEMA = 1
 Flush = Literal["nothing", "content", "name"]
 """After a power cut: anything (a file on tmpfs); the old one or the new one; the new one, once `write` has returned."""
 _OTHERS, _OTHERS_WRITE = 0o077, 0o022
+_TRIES = 20
 
 
 class Foreign(PermissionError):
@@ -57,6 +58,25 @@ def write(path: Name, data: bytes, *, mode: int, flush: Flush = "name", rivals: 
         raise
     if flush == "name":
         make_last(os.path.dirname(path))
+
+
+def write_with_directory(path: Path, data: bytes, *, mode: int, rivals: bool = False) -> None:
+    """`write` without a flush, into a directory that comes with its first file and goes with its last one
+    (`remove_with_directory`): where that happens at this moment, both are made once more."""
+    for left in reversed(range(_TRIES)):
+        try:
+            make_directory(path.parent, flush=False)
+            return write(path, data, mode=mode, flush="nothing", rivals=rivals)
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+
+
+def remove_with_directory(path: Path) -> None:
+    """The file, where it is there, and its directory once nothing else is in it."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # others' are there
+        path.parent.rmdir()
 
 
 def write_names(path: Path, names: Iterable[str]) -> None:

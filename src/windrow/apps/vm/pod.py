@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import os
@@ -43,7 +42,7 @@ CNI_PATH = "/opt/cni/bin:/usr/lib/cni"
 """Where plugins are looked for if CNI_PATH says nothing else."""
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 """The second one has the true servers where the first names only a stub on this host's loopback."""
-_NETNS_DIGITS, _ID_DIGITS, _TRIES = 12, 24, 20
+_NETNS_DIGITS, _ID_DIGITS = 12, 24
 
 
 def netns_name(site: Site, namespace: str, name: str) -> str:
@@ -175,12 +174,8 @@ def write_manifest(site: Site, machine: AnyMachine) -> Path:
         },
     }
     text = json.dumps(document, indent=2).encode() + b"\n"
-    for _ in range(_TRIES):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # the directory goes with the last one
-            records.make_directory(path.parent, flush=False)
-            records.write(path, text, mode=records.SHARED, flush="nothing")
-            return path
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    records.write_with_directory(path, text, mode=records.SHARED)
+    return path
 
 
 def manifest_path(site: Site, namespace: str, name: str) -> Path:
@@ -188,10 +183,7 @@ def manifest_path(site: Site, namespace: str, name: str) -> Path:
 
 
 def remove_manifest(site: Site, namespace: str, name: str) -> None:
-    path = manifest_path(site, namespace, name)
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # others' are there
-        path.parent.rmdir()
+    records.remove_with_directory(manifest_path(site, namespace, name))
 
 
 def identity(spec: MachineSpec, name: str) -> PodIdentity:
