@@ -3,6 +3,7 @@ others speak with each other (`make test-cluster`)."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
