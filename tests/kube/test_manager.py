@@ -24,10 +24,11 @@ SETTINGS = Settings(lease=("default", "manager"), identity="one", lease_s=6, gon
 
 
 class Replica:
-    def __init__(self, plane: ControlPlane, name: str, port: int = 0, **more: Any) -> None:
-        """`more`: settings."""
+    def __init__(self, plane: ControlPlane, name: str, port: int = 0, token: str = "", **more: Any) -> None:
+        """`token`: of its account; empty: it may do everything. `more`: settings."""
         self.said: list[str] = []
-        access = Access(kubeconfig=str(plane.kubeconfig(name=f"manager-{name}" if port else "admin", port=port)))
+        file = f"manager-{name}" if port or token else "admin"
+        access = Access(kubeconfig=str(plane.kubeconfig(token, file, port)))
         self.manager = Manager(access, replace(SETTINGS, identity=name, **more), self.said.append)
         self._thread = threading.Thread(target=self.manager.run, daemon=True)
         self._thread.start()
