@@ -430,6 +430,7 @@ MINE = [
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot/status", {"status": {"nodeStatus": {"here": {"mode": "dhcp"}}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": ENDS}}, ""),
+    ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {names.ANNOTATION_ROUTES_HEARD: "{}"}}}, ""),
     ("PATCH", f"{EVENTS}/e.here{MANAGED}", event("here"), APPLY),
     ("DELETE", f"{GROUP}/vlanstatuses/mine", None, ""),
 ]
@@ -452,6 +453,7 @@ THEIRS = [
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot", {"spec": {"mode": "static"}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"annotations": ENDS}}, ""),
+    ("PATCH", "/api/v1/nodes/there", {"metadata": {"annotations": {names.ANNOTATION_ROUTES_HEARD: "{}"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {FAMILIES[0].overwrite: "10.0.0.9"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {"a": "b"}}}, ""),
