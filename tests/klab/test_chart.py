@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from tests.klab import images
-from tests.klab.conftest import Lab, wait
+from tests.klab.conftest import READY_S, Lab, wait
 from tests.klab.pods import Train, containers, links, pod, ports
 
+from windrow.model import names
 from windrow.services.kubernetes import parts
 
 NODES = ("node-0", "node-1")
@@ -23,9 +24,15 @@ VALUES = (
 """As where kube-proxy is not to be relied on, and the API server does not reach pods."""
 UNCHECKED = ("--disable-openapi-validation",)
 """By helm: the server does it as well, and giving its schemas away costs it ten seconds in User-Mode Linux."""
+DHCP_SERVER = """\
+setsid dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file= --no-ping \
+    --dhcp-leasefile=/run/outside.leases --dhcp-range=172.16.100.100,172.16.100.199,1h >/dev/null 2>&1 </dev/null &
+"""
+"""That says it is the router itself."""
+NETWORKS = "network-attachment-definitions"
 OTHER = "changed"
 DEVICES = ("oob-br", "oob-bo", "mgmt-br", "mgmt-bo")
-ROLLOUT = "--timeout=300s"
+ROLLOUT = f"--timeout={READY_S:.0f}s"
 WRONG = """\
 apiVersion: network.harvesterhci.io/v1beta1
 kind: VlanConfig
@@ -104,11 +111,28 @@ def test_the_manager_and_the_webhook_do_their_part(lab: Lab, chart: Chart) -> No
     assert done.returncode != 0 and "oob-all is for cluster network oob too" in done.stderr, done.stdout + done.stderr
 
 
+def route(lab: Lab) -> dict[str, str]:
+    (found,) = (one["metadata"] for one in lab.objects(NETWORKS) if one["metadata"]["name"] == "oob-vlan100")
+    said: dict[str, str] = json.loads(found["annotations"][names.ANNOTATION_ROUTE])
+    return said
+
+
+def test_the_route_of_a_network_is_what_the_dhcp_server_of_its_vlan_says(lab: Lab, chart: Chart) -> None:
+    """Asked by an agent in its pod, written by the manager."""
+    lab.said("exec", "outside", "sh", "-c", DHCP_SERVER)
+    auto = f'{names.ANNOTATION_ROUTE}={{"mode":"auto"}}'
+    lab.kubectl("annotate", NETWORKS, "oob-vlan100", auto)
+    told = {"mode": "auto", "cidr": "172.16.100.0/24", "gateway": "172.16.100.1", "connectivity": "true"}
+    wait(lambda: route(lab) == told, lambda: route(lab))
+    heard = "jsonpath={.items[*].metadata.annotations.windrow\\.io/routes-heard}"
+    wait(lambda: not lab.kubectl("get", "nodes", "-o", heard).strip())
+
+
 def test_pods_get_their_nics_beside_the_agents_pod(lab: Lab, chart: Chart) -> None:
     for number, node in enumerate(NODES):
         text = pod(f"web-{number}", node, f"ip addr add 172.16.100.2{number}/24 dev net1 && exec sleep 1000000")
         lab.kubectl("apply", "-f", "-", stdin=text)
-    lab.kubectl("wait", "--for=condition=Ready", "pod/web-0", "pod/web-1", "--timeout=110s")
+    lab.ready("web-0", "web-1")
     assert "1 packets received" in lab.kubectl("exec", "web-0", "--", "ping", "-c1", "-W5", "172.16.100.21")
 
 
@@ -129,7 +153,7 @@ def test_an_upgrade_loses_no_packet(lab: Lab, chart: Chart) -> None:
     chart.helm("upgrade", str(CHART), *UNCHECKED, *VALUES, f"--set=image.tag={OTHER}")
     lab.kubectl("apply", "-f", "-", stdin=pod("meanwhile", "node-1"))
     chart.rolled_out("daemonset/windrow-agent")
-    lab.kubectl("wait", "--for=condition=Ready", "pod/meanwhile", "--timeout=110s")
+    lab.ready("meanwhile")
     assert [train.lost() for train in running] == [0, 0]
     after = chart.agents()
     assert not set(before.values()) & set(after.values())

@@ -63,7 +63,7 @@ def test_all_that_the_scenario_checks_holds(lab: Lab) -> None:
 def test_a_pod_that_is_deleted_leaves_nothing(lab: Lab) -> None:
     before, had = traces(lab, "node-1"), containers(lab, "node-1")
     lab.kubectl("apply", "-f", "-", stdin=pod("brief", "node-1"))
-    lab.kubectl("wait", "--for=condition=Ready", "pod/brief", "--timeout=100s")
+    lab.ready("brief")
     assert "net1" in lab.kubectl("exec", "brief", "--", "ip", "-o", "link")
     assert len(containers(lab, "node-1") - had) == 1
     lab.kubectl("delete", "pod", "brief", "--wait=true")
@@ -74,7 +74,7 @@ def test_a_network_that_came_by_kubectl_a_moment_ago_is_a_pods(lab: Lab) -> None
     """And the pod is told what it got, as by Multus."""
     text = NAD + "---\n" + pod("fresh", "node-0", networks="v400")
     lab.kubectl("apply", "-f", "-", stdin=text)
-    lab.kubectl("wait", "--for=condition=Ready", "pod/fresh", "--timeout=100s")
+    lab.ready("fresh")
     path = r"jsonpath={.metadata.annotations.k8s\.v1\.cni\.cncf\.io/network-status}"
     status = json.loads(lab.kubectl("get", "pod", "fresh", "-o", path))
     assert [(one["name"], one["interface"], one.get("default", False)) for one in status] == [
@@ -103,7 +103,7 @@ def test_a_static_pod_ends_without_the_api_and_leaves_nothing(lab: Lab) -> None:
     file = '"$WINDROW_ROOT/etc/kubernetes/manifests/static.json"'
     lab.said("exec", "node-0", "sh", "-c", f'printf %s "$0" >{file}', json.dumps(manifest))
     wait(lambda: len(containers(lab, "node-0") - had) == 1)
-    lab.kubectl("wait", "--for=condition=Ready", "pod/static-node-0", "--timeout=110s")
+    lab.ready("static-node-0")
     lab.said("api-server", "stop")
     try:
         lab.said("exec", "node-0", "sh", "-c", f"rm {file}")
@@ -115,7 +115,7 @@ def test_a_static_pod_ends_without_the_api_and_leaves_nothing(lab: Lab) -> None:
 def test_a_pod_that_was_deleted_while_its_node_had_no_power_leaves_nothing(lab: Lab) -> None:
     before = traces(lab, "node-1")
     lab.kubectl("apply", "-f", "-", stdin=pod("doomed", "node-1"))
-    lab.kubectl("wait", "--for=condition=Ready", "pod/doomed", "--timeout=110s")
+    lab.ready("doomed")
     lab.said("power-cut", "node-1")
     lab.kubectl("delete", "pod", "doomed", "--force", "--grace-period=0")
     lab.said("boot", "node-1", timeout_s=300.0)
@@ -129,9 +129,9 @@ def test_many_pods_leave_nothing(lab: Lab) -> None:
         numbers = range(start, min(start + BATCH, PODS))
         text = "\n---\n".join(pod(f"many-{node}-{number}", node) for node in NODES for number in numbers)
         lab.kubectl("apply", "-f", "-", stdin=text)
-        names = [f"pod/many-{node}-{number}" for node in NODES for number in numbers]
-        lab.said("kubectl", "wait", "--for=condition=Ready", "--timeout=300s", *names, timeout_s=400.0)
-        lab.said("kubectl", "delete", "--wait=true", *names, timeout_s=400.0)
+        names = [f"many-{node}-{number}" for node in NODES for number in numbers]
+        lab.ready(*names)
+        lab.said("kubectl", "delete", "pod", "--wait=true", *names, timeout_s=400.0)
     for node in NODES:
         as_before(lab, node, before[node])
 
@@ -143,7 +143,7 @@ def test_containerd_that_is_killed_amid_an_add_costs_no_nic(lab: Lab) -> None:
     lab.kubectl("apply", "-f", "-", stdin=pod("amid", "node-1"))
     wait(lambda: lab.run("exec", "node-1", "test", "-s", "/run/killed").returncode == 0)
     lab.said("exec", "node-1", "bash", "-c", FIND + START_CONTAINERD)
-    lab.kubectl("wait", "--for=condition=Ready", "pod/amid", "--timeout=110s")
+    lab.ready("amid")
     assert "net1" in lab.kubectl("exec", "amid", "--", "ip", "-o", "link")
     assert "net1" in lab.kubectl("exec", "web-b", "--", "ip", "-o", "link")
     lab.kubectl("delete", "pod", "amid", "--wait=true")
