@@ -284,6 +284,12 @@ def test_of_two_nodes_the_one_that_was_told_something_counts() -> None:
     assert web(server)["metadata"]["annotations"][ROUTE] == REACHED
 
 
+def test_a_node_that_is_not_to_have_the_network_has_heard_nothing_there() -> None:
+    server = Server(heard(OFFER), cn(), vc(on={names.LABEL_HOSTNAME: "n2"}), annotated(nad(), {ROUTE: ASKED}))
+    server.settle()
+    assert web(server)["metadata"]["annotations"][ROUTE] == ASKED
+
+
 def test_the_hosts_own_addresses_count_before_a_dhcp_server() -> None:
     server = Server(heard(OTHER), HOST, cn(), vc(), annotated(nad(), {ROUTE: ASKED}))
     server.settle()

@@ -80,11 +80,11 @@ def turns(cluster: Cluster, node: str) -> dict[Place, int]:
 
 def _nodes(cluster: Cluster, network: str) -> dict[str, int]:
     """Those that are to have it, numbered."""
-    nodes = [node for node in cluster.nodes() if not node.meta.deleting and _is_to_have(cluster, node, network)]
+    nodes = [node for node in cluster.nodes() if not node.meta.deleting and is_to_have(cluster, node, network)]
     return {name: number for number, name in enumerate(sorted(node.name for node in nodes))}
 
 
-def _is_to_have(cluster: Cluster, node: Node, network: str) -> bool:
+def is_to_have(cluster: Cluster, node: Node, network: str) -> bool:
     if network == names.MGMT:
         return not node.witness
     return any(selects_node(config, node) for config in cluster.vlan_configs(network))

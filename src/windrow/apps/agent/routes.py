@@ -59,8 +59,8 @@ class Routes:
         self._own = frozenset(link.mac for link in observed.state.links.values() if link.mac)
         self._questions = _in(self._turns, cluster, observed) if self._turns else {}
         now = self._mono()
-        before = {place: turn * APART_S + now for place, turn in self._turns.items() if place in self._questions}
-        self._due = {place: self._due.get(place, at) for place, at in before.items()}
+        first = {place: now + turn * APART_S for place, turn in self._turns.items() if place in self._questions}
+        self._due = {place: self._due.get(place, at) for place, at in first.items()}
         self._keep({place: offers for place, offers in self.heard.items() if place in self._due})
 
     def _keep(self, heard: dict[Place, tuple[Offered, ...]]) -> None:

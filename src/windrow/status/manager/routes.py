@@ -51,12 +51,14 @@ class Routes:
 
     @cached_property
     def _heard(self) -> Mapping[Place, Sequence[Offered]]:
-        """By all nodes: where one of them was told something, it does not matter that another one was not."""
+        """By all nodes that are to have the network: where one of them was told something, it does not matter that
+        another one was not."""
         found: dict[Place, list[Offered]] = {}
         for node in self._cluster.nodes():
             if said := node.meta.annotations.get(names.ANNOTATION_ROUTES_HEARD):
                 for place, offers in routes.parse(said).items():
-                    found.setdefault(place, []).extend(offers)
+                    if routes.is_to_have(self._cluster, node, place[0]):
+                        found.setdefault(place, []).extend(offers)
         return {place: sorted(offers, key=_order) for place, offers in found.items()}
 
 
