@@ -16,7 +16,7 @@ from windrow.model.cluster import Cluster, selects_node
 from windrow.model.evidence import DhcpOffer
 from windrow.model.layer3 import Layer3, RouteMode
 from windrow.model.lazy import dataclass
-from windrow.model.objects import NetworkAttachmentDefinition, NetworkType, Node
+from windrow.model.objects import ClusterNetwork, NetworkAttachmentDefinition, NetworkType, Node
 
 Place = tuple[str, int]
 """A cluster network and a VID."""
@@ -70,12 +70,19 @@ def lacks(route: Layer3) -> bool:
 
 def turns(cluster: Cluster, node: str) -> dict[Place, int]:
     """Where this node is to ask, and how many others do so before it."""
-    networks = cluster.all(NetworkAttachmentDefinition)
-    waiting = [nad for nad in networks if (route := auto(nad)) is not None and lacks(route)]
-    places = sorted({(nad.cluster_network or "", nad.vid) for nad in waiting})
-    there = {network: _nodes(cluster, network) for network in {network for network, _ in places}}
-    found = ((place, _turn(there[place[0]], place[1], node)) for place in places)
-    return {place: turn for place, turn in found if turn is not None}
+    found: dict[Place, int] = {}
+    here = cluster.node(node)
+    for network in (one.name for one in cluster.all(ClusterNetwork)):
+        if is_to_have(cluster, here, network) and (vids := _waiting(cluster, network)):
+            nodes = _nodes(cluster, network)
+            said = (((network, vid), _turn(nodes, vid, node)) for vid in sorted(vids))
+            found |= {place: turn for place, turn in said if turn is not None}
+    return found
+
+
+def _waiting(cluster: Cluster, network: str) -> set[int]:
+    """The VLANs of networks that wait."""
+    return {nad.vid for nad in cluster.nads(network) if (route := auto(nad)) is not None and lacks(route)}
 
 
 def _nodes(cluster: Cluster, network: str) -> dict[str, int]:
