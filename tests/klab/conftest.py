@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 WINDROW = [sys.executable, "-m", "windrow.apps.cli.main"]
-UP_S, PATIENCE_S = 600.0, 120.0
+PATIENCE = float(os.environ.get("WINDROW_PATIENCE", "1"))
+"""How many times as long everything is waited for: all that a lab does shares one processor with whatever else runs."""
+UP_S, PATIENCE_S, READY_S = 600.0 * PATIENCE, 120.0 * PATIENCE, 300.0 * PATIENCE
 
 
 def wait(what: Callable[[], object], said: Callable[[], object] = str) -> None:
@@ -34,7 +36,8 @@ class Lab:
         self, verb: str, *words: str, stdin: str = "", timeout_s: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         command = [*WINDROW, "lab", verb, "--name", self.name, *words]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+        timeout = timeout_s * PATIENCE
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
 
     def said(self, verb: str, *words: str, stdin: str = "", timeout_s: float = 120.0) -> str:
         """What it printed. It must succeed."""
@@ -44,6 +47,11 @@ class Lab:
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         return self.said("kubectl", *words, stdin=stdin)
+
+    def ready(self, *pods: str) -> None:
+        """They come to be."""
+        names = [f"pod/{name}" for name in pods]
+        self.said("kubectl", "wait", "--for=condition=Ready", f"--timeout={READY_S:.0f}s", *names, timeout_s=400.0)
 
     def objects(self, *words: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", *words, "-o", "json"))["items"]

@@ -38,6 +38,9 @@ PATHS = {
     "NetworkAttachmentDefinition": "/apis/k8s.cni.cncf.io/v1/namespaces/default/network-attachment-definitions",
     "Node": "/api/v1/nodes",
 }
+POOLS = "/apis/network.harvesterhci.io/v1alpha1/namespaces/default/ippools"
+CONFIGS = "/apis/network.harvesterhci.io/v1alpha1/namespaces/default/virtualmachinenetworkconfigs"
+MACHINES = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
 VERSIONS = {"Node": "v1", "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1"}
 PATIENCE_S = 60.0
 

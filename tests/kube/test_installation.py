@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.kube.cluster import Api, agent, document, free_port, nad, uplink, wait
+from tests.kube.cluster import CONFIGS, MACHINES, POOLS, Api, agent, document, free_port, nad, uplink, wait
 from tests.kube.installed import (
     ACCOUNTS,
     AUDIT_POLICY,
@@ -33,6 +33,7 @@ from tests.kube.installed import (
 )
 from tests.kube.test_manager import status
 from tests.unit.admissioncases import overlay, subnet, vm, vmi, vpc
+from tests.unit.test_manager_pools import machine, pool
 
 from windrow.apps.manager.serve import Manager
 from windrow.apps.manager.serve import Settings as ManagerSettings
@@ -48,6 +49,7 @@ from windrow.services.kubernetes.controlplane import ControlPlane
 
 GROUP = "/apis/network.harvesterhci.io/v1beta1"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+WITH_POOLS = ("--set=manager.pools=true",)
 ALL_ON = (
     "--set=metrics.enabled=true",
     "--set=networkPolicy.enabled=true",
@@ -56,6 +58,7 @@ ALL_ON = (
     "--set=webhook.controllers={a}",
     "--set=apiServer.host=192.0.2.1",
     "--set=handover.enabled=true",
+    *WITH_POOLS,
     "--set=agent.extraArgs={--check=5m}",
     "--set=imagePullSecrets[0].name=x",
 )
@@ -105,7 +108,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[C
     options = (f"--audit-log-path={log}", f"--audit-policy-file={policy}")
     with ControlPlane(tmp_path_factory.mktemp("installed"), print, options) as plane:
         namespace(plane)
-        documents = rendered()
+        documents = rendered(*WITH_POOLS)
         definitions(plane, (*documents, *OTHERS))
         store(plane, (one for one in documents if one["kind"] in (*ACCOUNTS, *POLICIES)))
         Api(plane).make(document("Node", "n1"), document("Node", "n2"))
@@ -144,6 +147,7 @@ def _name(one: dict[str, Any]) -> tuple[str, str]:
         (("--set=agnet.port=9441",), "agnet"),
         (("--set=agent.port=70000",), "port"),
         (("--set=manager.replicas=0",), "replicas"),
+        (("--set=manager.pools=maybe",), "pools"),
         (("--set=image.digest=sha256:12",), "digest"),
         (("--set=webhook.relaxed=maybe",), "relaxed"),
     ],
@@ -176,6 +180,37 @@ def test_an_agent_is_confined_and_goes_one_by_one() -> None:
     assert set(probes) == {"/status"}, "/healthz says no where a NIC is broken, and a new start mends none"
     kinds = {one["kind"] for one in rendered()}
     assert not kinds & {"ServiceMonitor", "NetworkPolicy", "Secret"}
+
+
+def test_a_manager_has_the_rights_for_pools_where_it_gives_their_addresses() -> None:
+    """And none of them otherwise."""
+    for words, wanted in ((), False), (WITH_POOLS, True):
+        (found,) = (one for one in rendered(*words) if _name(one) == ("Deployment", "windrow-manager"))
+        assert ("--pools" in found["spec"]["template"]["spec"]["containers"][0]["args"]) is wanted
+    more = granted(rendered(*WITH_POOLS), "manager") - granted(rendered(), "manager")
+    about = {resource.partition("/")[0] for _, resource, _ in more}
+    assert about == {"ippools", "virtualmachinenetworkconfigs", "virtualmachines"}
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [((), 0), (("--set=webhook.replicas=1",), 0), (("--set=webhook.hostNetwork=true",), 1)],
+    ids=["default", "one", "hosts"],
+)
+def test_a_webhook_goes_when_another_one_answers(words: tuple[str, ...], gone: int) -> None:
+    """On the hosts' network its port is free only when it has gone."""
+    of = {
+        one["kind"]: one["spec"]
+        for one in rendered(*words)
+        if one["metadata"]["name"] == "windrow-webhook" and "spec" in one
+    }
+    assert of["Deployment"]["strategy"]["rollingUpdate"] == {"maxUnavailable": gone, "maxSurge": 1}
+    pod, budget = of["Deployment"]["template"], of["PodDisruptionBudget"]
+    assert (
+        budget["maxUnavailable"] == 1 and budget["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    )
+    lingers = pod["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert 0 < lingers < pod["spec"]["terminationGracePeriodSeconds"]
 
 
 def test_what_is_made_on_request() -> None:
@@ -228,7 +263,7 @@ def told(cluster: Api, kind: str, name: str, field: str) -> object:
 
 
 def exactly(log: Path, part: str) -> None:
-    may, did = granted(rendered(), part), used(log, part)
+    may, did = granted(rendered(*WITH_POOLS), part), used(log, part)
     assert (may - did, did - may - {("", "", "get")}, denied(log, part)) == (set(), set(), set())
 
 
@@ -252,10 +287,17 @@ def test_an_agent_uses_all_that_it_may(installed: ControlPlane, log: Path, tmp_p
     exactly(log, "agent")
 
 
+def with_pool(plane: ControlPlane) -> None:
+    """A network with a pool, and a machine in it."""
+    Api(plane).make(nad("web", 101, "dmz"))
+    plane.request("POST", POOLS, pool())
+    plane.request("POST", MACHINES, machine("pooled", "02:00:00:00:00:01"))
+
+
 def test_a_manager_uses_all_that_it_may(installed: ControlPlane, log: Path) -> None:
     cluster, said = Api(installed), list[str]()
     settings = ManagerSettings(
-        lease=(NAMESPACE, "windrow-manager"), identity="one", gone_s=0.3, overdue_s=0.3, clash_s=0.1
+        lease=(NAMESPACE, "windrow-manager"), identity="one", pools=True, gone_s=0.3, overdue_s=0.3, clash_s=0.1
     )
     manager = Manager(access(installed, "manager"), settings, said.append)
     thread = threading.Thread(target=manager.run, daemon=True)
@@ -281,6 +323,9 @@ def test_a_manager_uses_all_that_it_may(installed: ControlPlane, log: Path) -> N
             cluster.merge(kind, name, {"metadata": {"finalizers": [f"{held}x"]}})
             cluster.delete(kind, name)
             wait(lambda kind=kind, name=name: cluster.get(kind, name) is None, words)
+        with_pool(installed)
+        wait(lambda: "True" in str(installed.request("GET", CONFIGS)["items"]), words)
+        installed.request("DELETE", f"{MACHINES}/pooled")
         cluster.delete("VlanConfig", "dmz")
         cluster.delete("ClusterNetwork", "dmz")
         wait(lambda: cluster.get("LinkMonitor", "dmz") is None, words)
@@ -385,6 +430,7 @@ MINE = [
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot/status", {"status": {"nodeStatus": {"here": {"mode": "dhcp"}}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": ENDS}}, ""),
+    ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {names.ANNOTATION_ROUTES_HEARD: "{}"}}}, ""),
     ("PATCH", f"{EVENTS}/e.here{MANAGED}", event("here"), APPLY),
     ("DELETE", f"{GROUP}/vlanstatuses/mine", None, ""),
 ]
@@ -407,6 +453,7 @@ THEIRS = [
     ("PATCH", f"{GROUP}/hostnetworkconfigs/loot", {"spec": {"mode": "static"}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"labels": {"network.harvesterhci.io/oob": "true"}}}, ""),
     ("PATCH", "/api/v1/nodes/there", {"metadata": {"annotations": ENDS}}, ""),
+    ("PATCH", "/api/v1/nodes/there", {"metadata": {"annotations": {names.ANNOTATION_ROUTES_HEARD: "{}"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {FAMILIES[0].overwrite: "10.0.0.9"}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, ""),
     ("PATCH", "/api/v1/nodes/here", {"metadata": {"annotations": {"a": "b"}}}, ""),

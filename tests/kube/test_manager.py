@@ -7,16 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kube.cluster import PATHS, Api, document, nad, uplink, wait
+from tests.kube.cluster import PATHS, Api, agent, document, nad, uplink, wait
 from tests.kube.line import Line
 
 from windrow.apps.manager.serve import Manager, Settings
 from windrow.kube.access import Access
 from windrow.model import names
 from windrow.services.kubernetes.controlplane import ControlPlane
+from windrow.status.routes import Offered, Place
 
 GROUP = names.API_GROUP
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -24,10 +26,11 @@ SETTINGS = Settings(lease=("default", "manager"), identity="one", lease_s=6, gon
 
 
 class Replica:
-    def __init__(self, plane: ControlPlane, name: str, port: int = 0, **more: Any) -> None:
-        """`more`: settings."""
+    def __init__(self, plane: ControlPlane, name: str, port: int = 0, token: str = "", **more: Any) -> None:
+        """`token`: of its account; empty: it may do everything. `more`: settings."""
         self.said: list[str] = []
-        access = Access(kubeconfig=str(plane.kubeconfig(name=f"manager-{name}" if port else "admin", port=port)))
+        file = f"manager-{name}" if port or token else "admin"
+        access = Access(kubeconfig=str(plane.kubeconfig(token, file, port)))
         self.manager = Manager(access, replace(SETTINGS, identity=name, **more), self.said.append)
         self._thread = threading.Thread(target=self.manager.run, daemon=True)
         self._thread.start()
@@ -210,3 +213,33 @@ def test_without_the_api_server_it_stops_before_another_one_begins(cluster: Api)
         finally:
             other.stop()
             one.stop()
+
+
+def test_what_a_dhcp_server_told_an_agent_becomes_the_route_of_a_network(
+    cluster: Api, one: Replica, tmp_path: Path
+) -> None:
+    """By way of the agent's own Node; what is written there goes when no network waits for it."""
+    networks = "NetworkAttachmentDefinition"
+    cluster.make(document("ClusterNetwork", "oob"), uplink(), nad("v100", 100))
+    cluster.merge(networks, "v100", {"metadata": {"annotations": {names.ANNOTATION_ROUTE: '{"mode":"auto"}'}}})
+
+    def route() -> str:
+        return str(meta(cluster, networks, "v100")["annotations"][names.ANNOTATION_ROUTE])
+
+    def said() -> str | None:
+        found: dict[str, str] = meta(cluster, "Node", "n1").get("annotations", {})
+        return found.get(names.ANNOTATION_ROUTES_HEARD)
+
+    with agent(tmp_path, cluster.plane) as host:
+        heard: dict[Place, tuple[Offered, ...]] = {("oob", 100): ()}
+        host.keeper.routes = lambda: heard  # as the part that asks has it
+        wait(lambda: "DHCP failed" in route(), host.said)
+        heard["oob", 100] = (Offered(server="10.1.0.2", cidr="10.1.0.0/24", gateway="10.1.0.1", answers=True),)
+        host.rouse()
+        found = '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivity":"true"}'
+        wait(lambda: route() == found, lambda: f"{route()}\n{one.words()}")
+        assert said() is not None
+        heard.clear()
+        host.rouse()
+        wait(lambda: said() is None, host.said)
+        assert route() == found

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tests.kube.cluster import PATHS, Api, document, nad, uplink, wait
-from tests.kube.installed import definitions
-from tests.kube.test_installation import OTHERS
+from tests.kube.cluster import CONFIGS, MACHINES, PATHS, POOLS, Api, document, nad, uplink, wait
+from tests.kube.installed import ACCOUNTS, NAMESPACE, definitions, namespace, rendered, store, token
+from tests.kube.test_installation import OTHERS, WITH_POOLS
 from tests.kube.test_manager import Replica
 from tests.unit.test_manager_pools import NET, machine, pool
 
@@ -19,13 +19,11 @@ from windrow.kube.access import Access
 from windrow.kube.api import MERGE
 from windrow.kube.crds import crds
 from windrow.kube.mirror import OF_AGENTS, Mirror
+from windrow.kube.resources import OF_POOLS
 from windrow.model.cluster import Cluster
 from windrow.model.pools import IPPool
 from windrow.services.kubernetes.controlplane import ControlPlane
 
-POOLS = "/apis/network.harvesterhci.io/v1alpha1/namespaces/default/ippools"
-CONFIGS = "/apis/network.harvesterhci.io/v1alpha1/namespaces/default/virtualmachinenetworkconfigs"
-MACHINES = "/apis/kubevirt.io/v1/namespaces/default/virtualmachines"
 COUNT = 12
 
 
@@ -114,3 +112,35 @@ def test_a_node_serves_what_the_status_says(plane: ControlPlane) -> None:
         mirror.close()
     labels = plane.request("GET", f"{PATHS['NetworkAttachmentDefinition']}/web")["metadata"]["labels"]
     assert labels["network.harvesterhci.io/ippool-name"] == "p" and NET == "default/web"
+
+
+def test_a_manager_without_the_rights_for_pools_says_so_and_does_the_rest(plane: ControlPlane) -> None:
+    """And gives addresses from when it has them."""
+    namespace(plane)
+    store(plane, (one for one in rendered() if one["kind"] in ACCOUNTS))
+    plane.request("POST", MACHINES, machine("late", "02:00:00:00:00:88"))
+    more = {"lease": (NAMESPACE, "windrow-manager"), "pools": True}
+    found = Replica(plane, "closed", token=token(plane, "manager"), **more)
+    try:
+        Api(plane).make(document("ClusterNetwork", "dmz"), nad("apart", 300, "dmz"))
+        wait(lambda: "apart" in labelled(plane), found.words)
+        wait(lambda: found.words().count("no pool gives an address") == 3, found.words)
+        assert 'cannot list resource "ippools"' in found.words()
+        assert "02:00:00:00:00:88" not in given(plane)
+        (role,) = (one for one in rendered(*WITH_POOLS) if manager_role(one))
+        path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{role['metadata']['name']}"
+        plane.request("PATCH", path, {"rules": role["rules"]}, kind=MERGE)
+        wait(lambda: "02:00:00:00:00:88" in given(plane), found.words)
+        assert all(f"{kind}: well again" in found.said for kind in OF_POOLS), found.words()
+    finally:
+        found.stop()
+
+
+def labelled(plane: ControlPlane) -> set[str]:
+    """The networks that a manager has been at."""
+    found = [one["metadata"] for one in plane.request("GET", PATHS["NetworkAttachmentDefinition"])["items"]]
+    return {meta["name"] for meta in found if "network.harvesterhci.io/vlan-id" in (meta.get("labels") or {})}
+
+
+def manager_role(one: dict[str, Any]) -> bool:
+    return bool(one["kind"] == "ClusterRole" and one["metadata"]["name"] == "windrow-manager")

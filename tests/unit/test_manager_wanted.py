@@ -236,6 +236,66 @@ def test_a_route_is_what_the_hosts_addresses_say(route: str, host: Document, fou
     assert web(server)["metadata"]["annotations"][ROUTE] == (found or route)
 
 
+ASKED = '{"mode":"auto"}'
+OFFER = {"server": "10.1.0.2", "cidr": "10.1.0.0/24", "gateway": "10.1.0.1", "answers": True}
+OTHER = {"server": "10.1.0.3", "cidr": "10.1.0.0/25", "gateway": "10.1.0.9", "answers": False}
+REACHED = '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivity":"true"}'
+
+
+def heard(*offers: Document, node_name: str = "n1", place: str = "data/100") -> Document:
+    return annotated(node(node_name), {names.ANNOTATION_ROUTES_HEARD: json.dumps({place: offers})})
+
+
+@pytest.mark.parametrize(
+    ("route", "told", "found"),
+    [
+        (ASKED, heard(OFFER), REACHED),
+        ('{"mode":"auto","cidr":"10.9.0.0/24","gateway":"10.9.0.1","outdated":true}', heard(OFFER), REACHED),
+        (ASKED, heard(OTHER, OFFER), REACHED),
+        (ASKED, heard(OTHER), '{"mode":"auto","cidr":"10.1.0.0/25","gateway":"10.1.0.9","connectivity":"false"}'),
+        (ASKED, heard(), '{"mode":"auto","connectivity":"DHCP failed"}'),
+        (ASKED, heard(OFFER, place="data/101"), ASKED),
+        ('{"mode":"auto","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', heard(OFFER), None),
+        ('{"mode":"manual","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', heard(OFFER), None),
+        (
+            '{"mode":"auto","serverIPAddr":"10.1.0.3"}',
+            heard(OFFER, OTHER),
+            '{"mode":"auto","cidr":"10.1.0.0/25","gateway":"10.1.0.9","serverIPAddr":"10.1.0.3","connectivity":"false"}',
+        ),
+        (
+            '{"mode":"auto","serverIPAddr":"10.1.0.4"}',
+            heard(OFFER),
+            '{"mode":"auto","serverIPAddr":"10.1.0.4","connectivity":"DHCP failed"}',
+        ),
+        (ASKED, heard({**OFFER, "cidr": "0.0.0.0/0"}), ASKED),
+        (ASKED, heard({**OFFER, "gateway": "10.2.0.1"}), ASKED),
+        (ASKED, annotated(node(), {names.ANNOTATION_ROUTES_HEARD: "[" * 100_000}), ASKED),
+    ],
+)
+def test_a_route_is_what_a_dhcp_server_has_told_a_node(route: str, told: Document, found: str | None) -> None:
+    server = Server(told, cn(), vc(), annotated(nad(), {ROUTE: route}))
+    server.settle()
+    assert web(server)["metadata"]["annotations"][ROUTE] == (found or route)
+
+
+def test_of_two_nodes_the_one_that_was_told_something_counts() -> None:
+    server = Server(heard(), heard(OFFER, node_name="n2"), cn(), vc(), annotated(nad(), {ROUTE: ASKED}))
+    server.settle()
+    assert web(server)["metadata"]["annotations"][ROUTE] == REACHED
+
+
+def test_a_node_that_is_not_to_have_the_network_has_heard_nothing_there() -> None:
+    server = Server(heard(OFFER), cn(), vc(on={names.LABEL_HOSTNAME: "n2"}), annotated(nad(), {ROUTE: ASKED}))
+    server.settle()
+    assert web(server)["metadata"]["annotations"][ROUTE] == ASKED
+
+
+def test_the_hosts_own_addresses_count_before_a_dhcp_server() -> None:
+    server = Server(heard(OTHER), HOST, cn(), vc(), annotated(nad(), {ROUTE: ASKED}))
+    server.settle()
+    assert json.loads(web(server)["metadata"]["annotations"][ROUTE])["gateway"] == "10.1.0.1"
+
+
 def test_a_route_is_its_authors_and_is_not_applied() -> None:
     """What is applied is taken away when it is no longer said."""
     server = Server(node(), cn(), vc(), HOST, annotated(nad(), {ROUTE: '{"mode":"auto"}'}))

@@ -29,14 +29,14 @@ SILENT_S = 150.0
 """A server sends a bookmark every minute once it has seen an event of the kind (apiserver/pkg/storage/cacher,
 defaultBookmarkFrequency). Longer silence may be a connection that is dead and does not know it, so another is made."""
 OPENED = "OPENED"
-NOT_FOUND, CONFLICT = 404, 409
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 ANY = "application/json"
 HEAD = f"{ANY};as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """What an answer is to be: whole documents, or their metadata alone."""
 _HINTS = {
     401: "the token or certificate is not, or no longer, good",
-    403: "give this account the right to do so (RBAC)",
+    FORBIDDEN: "give this account the right to do so (RBAC)",
 }
 
 

@@ -102,14 +102,14 @@ class Cache:
             elif ref.kind == Node.KIND:
                 self._nodes.add(ref.name)
             self._found = None
-            return known is None or not self._is_anothers_label(ref, known.document, wanted)
+            return known is None or not self._is_anothers_word(ref, known.document, wanted)
 
-    def _is_anothers_label(self, ref: Ref, before: Document, now: Document) -> bool:
+    def _is_anothers_word(self, ref: Ref, before: Document, now: Document) -> bool:
         """Only what the agent of another node says of itself has changed. A round for it would be one of every agent
         for every node, and they look at it in their next one."""
         if ref.kind != Node.KIND or ref.name == self.node:
             return False
-        return trim.without_agents_labels(before) == trim.without_agents_labels(now)
+        return trim.without_agents_words(before) == trim.without_agents_words(now)
 
     def drop(self, ref: Ref) -> bool:
         """It was deleted. Whether that is news. A pod's end never waits: its address may be another one's next."""

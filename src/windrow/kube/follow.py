@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from windrow.kube import trim
-from windrow.kube.api import ANY, HEAD, NOT_FOUND, OPENED, PIECE, Api, Document
+from windrow.kube.api import ANY, FORBIDDEN, HEAD, NOT_FOUND, OPENED, PIECE, Api, Document
 from windrow.kube.errors import Gone, KubeError
 from windrow.kube.memory import give_back
 from windrow.kube.resources import Resource
@@ -71,6 +71,8 @@ class Follower:
         self._outlines: dict[str, _Outline] = {}
         """By name, of what is `shared`, as the cache knows it."""
         self.listed = asyncio.Event()
+        self.forbidden = False
+        """The server does not let us read them."""
 
     async def run(self, absent_s: float | None = None) -> None:
         """For ever, until it is cancelled. `absent_s`: of a kind that a cluster may get later, after how many seconds
@@ -85,7 +87,7 @@ class Follower:
                 events = self._api.watch(self._resource.path, self._version, self._query, HEAD if shared else ANY)
                 async for type_, document in events:
                     if type_ == OPENED:
-                        failures = 0
+                        failures, self.forbidden = 0, False
                         self._troubled(self._resource.kind, "")
                     if shared and type_ in _CHANGED:
                         await self._take_head(document)
@@ -96,6 +98,7 @@ class Follower:
             except Gone:
                 self._version = ""
             except KubeError as error:
+                self.forbidden = error.code == FORBIDDEN
                 if error.code == NOT_FOUND and absent_s is not None and not self._version:
                     failures = 0
                     self._troubled(self._resource.kind, "")
@@ -104,7 +107,9 @@ class Follower:
                     continue
                 if error.code in _LIST_ANEW:
                     self._version = ""
-                if failures:  # a server that is started anew, a watch that was cut: the next try says more
+                if (
+                    failures or self.forbidden
+                ):  # a server that is started anew, a watch that was cut: the next try says more
                     self._troubled(self._resource.kind, error.message)
                 pause = min(AGAIN_S * 2**failures, AGAIN_MAX_S)
                 failures += 1

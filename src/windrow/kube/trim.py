@@ -135,7 +135,7 @@ def _cut(value: Any) -> Any:
     return value[: TEXT_MAX + 1] if isinstance(value, str) else value
 
 
-_OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL}
+_OF_NODES = overlay.ANNOTATIONS | {names.ANNOTATION_TUNNEL, names.ANNOTATION_ROUTES_HEARD}
 """The annotations of a Node that are read or written. Heartbeats of others are annotations, too."""
 _OF_NETWORKS = {names.ANNOTATION_ROUTE, names.ANNOTATION_SNOOPING, *names.ANNOTATIONS_SYSTEM_NETWORK}
 _LABELS_OF_NETWORKS = {
@@ -159,11 +159,13 @@ def _is_read(annotation: str, kind: str) -> bool:
     return annotation in _ANNOTATIONS[kind] if kind in _ANNOTATIONS else annotation != LAST_APPLIED
 
 
-def without_agents_labels(node: Document) -> dict[str, Any]:
-    """A Node without the labels by which its agent says which cluster networks it has."""
+def without_agents_words(node: Document) -> dict[str, Any]:
+    """A Node without what its agent says of its cluster networks, to no other agent: which it has, and what was heard
+    in them."""
     meta = node["metadata"]
     labels = {k: v for k, v in meta.get("labels", {}).items() if not k.startswith(f"{names.API_GROUP}/")}
-    return {**node, "metadata": {**meta, "labels": labels}}
+    annotations = {k: v for k, v in meta.get("annotations", {}).items() if k != names.ANNOTATION_ROUTES_HEARD}
+    return {**node, "metadata": {**meta, "labels": labels, "annotations": annotations}}
 
 
 def said(document: Document, node: str) -> Said:

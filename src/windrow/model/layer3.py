@@ -14,6 +14,10 @@ TEXT_MAX = 4096
 """Characters."""
 
 
+REACHED, NOT_REACHED, DHCP_FAILED = "true", "false", "DHCP failed"
+"""What `connectivity` says, in Harvester's words."""
+
+
 class RouteMode(StrEnum):
     AUTO = "auto"
     """A DHCP server of the VLAN is asked."""

@@ -63,6 +63,9 @@ ANNOTATION_MATCHED_NODES = f"{API_GROUP}/matched-nodes"
 ANNOTATION_TUNNEL = "ovn.kubernetes.io/tunnel_interface"
 """On a Node: the interface that kube-ovn sends its overlay through."""
 
+ANNOTATION_ROUTES_HEARD = "windrow.io/routes-heard"
+"""On a Node: what DHCP servers told its agent of the VLANs whose networks wait for that (`status.routes`)."""
+
 ANNOTATION_MANAGED = "windrow.io/managed"
 """On a VlanConfig of `mgmt`: "true" makes the uplink of the management network Windrow's. Harvester keeps a VlanConfig
 there that only mirrors what the installer made (`mgmt-vlanconfig-<node>`); without this annotation it has no effect."""

@@ -17,6 +17,7 @@ from windrow.model.objects import KINDS, AnyObject, HostNetworkConfig, LinkMonit
 from windrow.model.values import Ref
 from windrow.render.tables import at
 from windrow.render.text import timestamp
+from windrow.status import routes
 from windrow.status.derive import node_labels
 from windrow.status.hostnetworkconfig import node_status
 from windrow.status.linkmonitor import link_status
@@ -81,7 +82,8 @@ def _node(cluster: Cluster, report: NodeReport) -> Document:
     node = cluster.node(report.node)
     meta: Document = {"name": node.name, "labels": node_labels(node, cluster, [report])}
     tunnel = _tunnel_interface(node, cluster, report)
-    annotations = {**tunnel_end(node, cluster, report), **({names.ANNOTATION_TUNNEL: tunnel} if tunnel else {})}
+    said = {names.ANNOTATION_TUNNEL: tunnel, names.ANNOTATION_ROUTES_HEARD: routes.text(report.routes)}
+    annotations = {**tunnel_end(node, cluster, report), **{key: text for key, text in said.items() if text}}
     if annotations:
         meta["annotations"] = annotations
     return {"apiVersion": Node.API_VERSION, "kind": Node.KIND, "metadata": meta}

@@ -19,6 +19,7 @@ from windrow.model.ports import PortRecord
 from windrow.model.problems import Problem, Severity
 from windrow.model.steps import Failure, Plan, Unit
 from windrow.model.values import IfName, Ref
+from windrow.status.routes import Heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,8 @@ class NodeReport:
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     """Addresses of this host that somebody else says are his."""
+    routes: Heard = field(default_factory=dict)
+    """What DHCP servers told of VLANs whose networks wait for that."""
     scopes: tuple[Scope, ...] = ()
     """The address pools, with what the node has recorded of them."""
     tunnel_start: Mapping[int, Start] = field(default_factory=dict)

@@ -46,6 +46,7 @@ from windrow.status.contests import Contests
 from windrow.status.findings import OUTSIDE, Outside, finding_events, outside_faults
 from windrow.status.patience import Patience
 from windrow.status.rejections import rejections
+from windrow.status.routes import Heard
 from windrow.status.schedule import Schedule
 from windrow.status.verdicts import verdicts
 from windrow.store.errors import StoreError
@@ -180,6 +181,8 @@ class Keeper:
         """Whether somebody tells when another one lets a lock go."""
         self.claims: Callable[[], tuple[Claim, ...]] = tuple
         """Who else says that an address of ours is his."""
+        self.routes: Callable[[], Heard] = dict
+        """What DHCP servers told of VLANs whose networks wait for that."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
         self.on_failure: Callable[[Failure], None] = lambda _: None
@@ -292,6 +295,11 @@ class Keeper:
         self._log_and_tell(finding_events(before.findings, self._outside.findings, now, here))
         faults = outside_faults(self.status.outside, self._outside, now, here)
         self.status = replace(self.status, outside=faults)
+        if self.last is not None:
+            self._publish(looked=False)
+
+    def heard_routes(self) -> None:
+        """There is something else to tell of `routes`; no reason for a round either."""
         if self.last is not None:
             self._publish(looked=False)
 
@@ -559,6 +567,7 @@ class Keeper:
             leases=facts.leases,
             asking=facts.asking,
             claims=self.claims(),
+            routes=self.routes(),
             scopes=last.left.compiled.scopes,
             tunnel_start=last.left.compiled.tunnel_start,
         )

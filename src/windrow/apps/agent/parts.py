@@ -44,12 +44,14 @@ from windrow.netlink.kernel import Kernel as Rtnetlink
 from windrow.netlink.modules import ModuleEvents
 from windrow.services import systemd
 from windrow.status.findings import Outside
+from windrow.status.routes import Heard
 from windrow.store.inotify import FileWatch, Watch
 from windrow.store.ports import PortRecords
 
 if TYPE_CHECKING:
     from windrow.apps.agent.checking import Checking
     from windrow.apps.agent.connection import Connection
+    from windrow.apps.agent.routes import Routes
     from windrow.apps.engine import Kernel
 
 _NETFILTER = [f"/proc/sys/{key.replace('.', '/')}" for key in BRIDGE_NETFILTER]
@@ -172,6 +174,7 @@ class Agent:
         self.keeper.on_compiled = self.ears.compiled
         self.keeper.on_failure = self.ears.failed
         self.keeper.claims = self.ears.claimed
+        self.keeper.routes = self.ears.routes_heard
 
     def _begin_loop(self) -> None:
         self.loop = Loop(
@@ -221,6 +224,10 @@ class Agent:
         self.keeper.asked(found)
         self.face.publish(self.keeper.snapshot())
 
+    def tell_routes(self) -> None:
+        """DHCP servers were asked, or no network waits for that any more."""
+        self.keeper.heard_routes()
+
     def tell_outside(self, outside: Outside) -> None:
         """What the probes found."""
         self.keeper.probed(outside)
@@ -251,6 +258,9 @@ class Ears:
         self.rules = kept("changes of the packet filter", lambda: FilterNews(self.filters, time.monotonic))
         self.claims = kept("claims of addresses", lambda: ClaimWatch(time.monotonic, time.time))
         self.unseen = kept("what no look shows", lambda: Unseen(agent.ask_kernel, agent.tell_unseen, time.monotonic))
+        self.routes: Kept[Routes] | None = None
+        if options.cluster is not None:
+            self.routes = kept("the subnets of VLANs", lambda: _routes(agent, options))
         self._others: tuple[Part, ...] = (
             kept("the modules that are loaded", lambda: ModuleNews(ModuleEvents("br_netfilter"))),
             kept("changes of manifests", manifests),
@@ -263,10 +273,14 @@ class Ears:
     @property
     def all(self) -> tuple[Part, ...]:
         outside = (self.kernel, self.clients, self.servers, self.floating)
-        return (*outside, self.sysctls, self.rules, self.claims, self.unseen, *self._others)
+        asking = filter(None, [self.routes])
+        return (*outside, self.sysctls, self.rules, self.claims, self.unseen, *asking, *self._others)
 
     def claimed(self) -> tuple[Claim, ...]:
         return self.claims.part.standing if self.claims.part is not None else ()
+
+    def routes_heard(self) -> Heard:
+        return self.routes.part.heard if self.routes is not None and self.routes.part is not None else {}
 
     def compiled(self, found: Compiled) -> None:
         """What this node wants, before it is carried out."""
@@ -286,6 +300,8 @@ class Ears:
         self.claims.use(lambda part: _listen(part, found))
         self.floating.use(lambda part: _see(part, found))
         self.unseen.use(lambda part: part.after(found))
+        if self.routes is not None:
+            self.routes.use(lambda part: part.after(found.admitted.target, found.sight.observed))
 
     def _failing_servers(self) -> frozenset[IfName]:
         return self.servers.part.failing if self.servers.part is not None else frozenset()
@@ -303,6 +319,12 @@ class Ears:
             from windrow.apps.agent.checking import ProbeNews
 
             yield self._kept("what the probes found", lambda: ProbeNews(checking, agent.tell_outside))
+
+
+def _routes(agent: Agent, options: Options) -> Routes:
+    from windrow.apps.agent.routes import Routes  # with all that it asks by: without a cluster nobody waits for it
+
+    return Routes(options.node, options.paths.dhcp_asked, agent.tell_routes, time.monotonic, time.time)
 
 
 def _clients(options: Options) -> Clients:

@@ -21,8 +21,8 @@ _SELECTING = (VlanConfig.KIND, HostNetworkConfig.KIND)
 
 
 class Known:
-    """In the thread of an event loop. `kinds`: those that are followed; before all of them are listed nothing is known.
-    What is handed out is never changed afterwards."""
+    """In the thread of an event loop. `kinds`: those that are followed. What is handed out is never changed
+    afterwards."""
 
     def __init__(self, kinds: Iterable[str]) -> None:
         self._unlisted = set(kinds)
@@ -32,8 +32,9 @@ class Known:
         self._others_too = False
 
     @property
-    def complete(self) -> bool:
-        return not self._unlisted
+    def unlisted(self) -> frozenset[str]:
+        """The kinds of which nothing is known yet."""
+        return frozenset(self._unlisted)
 
     def put(self, document: Document) -> bool:
         """Whether that is news."""

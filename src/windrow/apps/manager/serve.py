@@ -70,6 +70,7 @@ class Manager:
         self._access, self._settings, self._say = access, settings, say
         self._kinds = (*FOLLOWED, *(OF_POOLS if settings.pools else ()))
         self._known = Known(self._kinds)
+        self._followers: dict[str, Follower] = {}
         self._news = asyncio.Event()
         self._troubles = Troubles()
         self._gone, self._overdue = Since(settings.gone_s), Since(settings.overdue_s)
@@ -103,18 +104,29 @@ class Manager:
         try:
             async with asyncio.TaskGroup() as group:
                 for kind in self._kinds:
-                    group.create_task(self._follower(kind).run(AGAIN_MOST_S if kind in OF_POOLS else None))
+                    self._followers[kind] = self._follower(kind)
+                    group.create_task(self._followers[kind].run(AGAIN_MOST_S if kind in OF_POOLS else None))
                 await self._take_turns()
         finally:
             await asyncio.to_thread(self._turns.close)
             await self._api.close()
 
     def _follower(self, kind: str) -> Follower:
-        return Follower(self._api, RESOURCES[kind], self._known, self._heard, self._troubled)
+        return Follower(self._api, RESOURCES[kind], self._known, self._heard, self._not_followed)
 
     def _heard(self, news: bool) -> None:
         if news:
             self._news.set()
+
+    def _not_followed(self, kind: str, why: str) -> None:
+        lacking = why and kind in self._closed
+        if self._troubled(kind, f"{why}; until it may be read, no pool gives an address" if lacking else why):
+            self._news.set()
+
+    @property
+    def _closed(self) -> frozenset[str]:
+        """The kinds of pools that this account may not read: all other work goes on without them."""
+        return frozenset(kind for kind in OF_POOLS if kind in self._followers and self._followers[kind].forbidden)
 
     # Whose turn it is ------------------------------------------------------------------------------
 
@@ -135,7 +147,7 @@ class Manager:
     def _told_of_lease(self, why: str) -> None:
         self._soon(lambda: self._troubled("the lease", why))
 
-    def _soon(self, work: Callable[[], None]) -> None:
+    def _soon(self, work: Callable[[], object]) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(work)
@@ -164,7 +176,7 @@ class Manager:
                     await self._news.wait()
             self._news.clear()
             began = time.monotonic()
-            if self._known.complete:
+            if self._known.unlisted <= self._closed:
                 await self._round(carrier)
             # On a big cluster a round takes long: half of the time is left to everybody else.
             await asyncio.sleep(max(QUIET_S, time.monotonic() - began))
@@ -180,7 +192,7 @@ class Manager:
             cluster=self._known.cluster,
             gone=self._gone.long(absent(stored)),
             overdue=self._overdue.long(waiting(stored)),
-            pools=self._settings.pools,
+            pools=self._settings.pools and not self._closed,
             now=timestamp(time.time()),
         )
         try:
@@ -257,6 +269,9 @@ class Manager:
                     raise
                 self._troubled("events", error.message)
 
-    def _troubled(self, what: str, why: str) -> None:
-        if self._troubles.noted(what, why):
+    def _troubled(self, what: str, why: str) -> bool:
+        """Whether that is news."""
+        news = self._troubles.noted(what, why)
+        if news:
             self._say(f"{what}: {why or 'well again'}")
+        return news

@@ -19,8 +19,9 @@ from windrow.model.upkeep import Upkeep
 from windrow.model.values import Ref
 from windrow.model.wire import dump
 from windrow.status.linkmonitor import monitor_of
-from windrow.status.manager import leftovers, network, routes
+from windrow.status.manager import leftovers, network
 from windrow.status.manager.pools import Pools
+from windrow.status.manager.routes import Routes
 from windrow.status.manager.stored import Apply, Delete, Edit, Situation, Stored, Write
 
 _NIC = Ref(LinkMonitor.KIND, "nic")
@@ -88,6 +89,7 @@ def _idle_monitors(now: Situation) -> Iterator[Delete]:
 
 def _kept(now: Situation, verdicts: _Verdicts, pools: Pools | None) -> Iterator[Write]:
     nodes = [node for node in now.cluster.nodes() if not node.meta.deleting]
+    routes = Routes(now.cluster)
     for there in now.stored.values():
         obj = there.obj
         if obj.meta.deleting or obj.doubts:
@@ -100,8 +102,10 @@ def _kept(now: Situation, verdicts: _Verdicts, pools: Pools | None) -> Iterator[
             case HostNetworkConfig():
                 yield from _kept_so(there, upkeep.of_host_network(obj, nodes))
             case NetworkAttachmentDefinition():
-                label, more = verdicts.label(obj.cluster_network or ""), pools.labels(obj) if pools else {}
-                yield from _of_attachment(there, obj, now, label, more)
+                kept = upkeep.of_network(obj, now.cluster, verdicts.label(obj.cluster_network or ""))
+                labels = {**kept.labels, **(pools.labels(obj) if pools else {})}
+                edits = Upkeep(annotations=routes.of(obj), config=kept.config)
+                yield from _kept_so(there, Upkeep(labels=labels), edits=edits)
             case _:
                 pass  # agents write the rest
 
@@ -110,14 +114,6 @@ def _of_network(there: Stored, obj: ClusterNetwork, now: Situation, said: networ
     kept = Upkeep(annotations=network.annotations_kept(obj, now.cluster))
     status = network.status(there.conditions, said, now.now)
     yield from _kept_so(there, kept, status=status, due=network.differs(there.conditions, said))
-
-
-def _of_attachment(
-    there: Stored, obj: NetworkAttachmentDefinition, now: Situation, label: bool, more: Mapping[str, str | None]
-) -> Iterator[Write]:
-    kept = upkeep.of_network(obj, now.cluster, label)
-    labels, route = {**kept.labels, **more}, routes.of(obj, now.cluster)
-    yield from _kept_so(there, Upkeep(labels=labels), edits=Upkeep(annotations=route, config=kept.config))
 
 
 def _kept_so(
