@@ -74,7 +74,7 @@ test-arm64: setup ## the lab's links on an arm64 kernel in QEMU; kernel and prog
 test-docs: setup ## what README and docs show, typed in labs and compared
 	@.venv/bin/python -m pytest -q tests/docs
 
-test-guest: setup ## a guest with Debian's own qemu-ga, asked over the port that each machine has
+test-guest: setup ## a guest with Debian's own qemu-ga, asked over the port that each machine has; one of `windrow vm start`, too
 	@scripts/debian-packages qemu-guest-agent
 	@.venv/bin/python -m pytest -q tests/guest
 
