@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from windrow.lab.channel import WINDOW, Decoder, Frame, Kind, encode, encode_json
 from windrow.lab.errors import BootError, LabError, LabGone
 from windrow.lab.kernel.cache import keep_words
+from windrow.lab.kernel.processor import Processor
 from windrow.lab.kernel.reasons import Reason, ending, reason
 from windrow.lab.vm import image
 from windrow.model.lazy import dataclass
@@ -63,6 +64,8 @@ class Program:
     """Whether it is of use without those namespaces."""
     init: bool = False
     """Whether it may be the first process of its namespace: it reaps what others leave, and no signal ends it."""
+    processor: Processor | None = None
+    """The one that it keeps to, with all that it starts; None: any."""
     memory_file: bool = False
     """Whether its memory is a file in $TMPDIR, which `launch.py` then chooses."""
     kernel: str = "lab"
@@ -192,14 +195,19 @@ class Machine:
     def _launch(self, program: Program) -> None:
         """Start the launcher, and threads that listen to what it starts. Raises BootError."""
         traits = {"required": program.required, "init": program.init, "memory": program.memory_file}
-        wanted = [str(program.namespaces), ",".join(name for name, there in traits.items() if there)]
+        words = [name for name, there in traits.items() if there]
+        fds = [program.line.fileno()]
+        if program.processor is not None:
+            words.append(f"processor={program.processor.number}")
+            fds += [program.processor.claim] if program.processor.claim >= 0 else []
+        wanted = [str(program.namespaces), ",".join(words)]
         try:
             self._process = subprocess.Popen(
                 [_interpreter(), "-I", "-S", str(_LAUNCH), *wanted, *program.argv],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=[program.line.fileno()],
+                pass_fds=fds,
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **program.env},
                 cwd="/",
             )
@@ -208,6 +216,8 @@ class Machine:
             raise self._boot_error(reason([str(error)])) from error
         finally:
             program.line.close()
+            if program.processor is not None:
+                program.processor.release()
         self._console_reader = threading.Thread(target=self._read_console, name="lab console")
         self._console_reader.start()
         self._reader = threading.Thread(target=self._read_line, name="lab line", daemon=True)

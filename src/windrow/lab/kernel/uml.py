@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from windrow.lab.errors import BootError
-from windrow.lab.kernel import xstate
+from windrow.lab.kernel import processor, xstate
 from windrow.lab.kernel.launch import CLONE_NEWIPC, CLONE_NEWNS, CLONE_NEWPID
 from windrow.lab.kernel.machine import Guest, Log, Machine, Program, interpreter_line, need
 from windrow.lab.kernel.reasons import reason
@@ -64,6 +64,7 @@ def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_reg
         line=theirs,
         namespaces=CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC,
         required=False,
+        processor=processor.choose(),
         memory_file=True,
         env=env,
     )
