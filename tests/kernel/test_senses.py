@@ -179,7 +179,7 @@ def test_what_lldpd_knows_counts_until_it_is_heard_here(ns: Ns, there: Ns, monke
     monkeypatch.setattr(lldpd, "runs", lambda: True)
     monkeypatch.setattr(lldpd, "ask", lambda: {IfName("eth0"): (known, stale), IfName("eth9"): (known,)})
     with Senses("n", ns.fd) as senses:
-        found = senses.look()
+        found = until(senses, lambda e: e.nics[IfName("eth0")].neighbours)  # its carrier may come a moment later
         assert found.nics[IfName("eth0")].neighbours == (known,)
         assert set(found.nics) == {"eth0"}
         say(there, "eth0", replace(SAID, pvid=7))
