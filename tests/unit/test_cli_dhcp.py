@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def test_what_this_node_does(root: Path) -> None:
     pid_file.parent.mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(pid_file)]) as server:
         pid_file.write_text(str(server.pid))
+        while not Path(f"/proc/{server.pid}/cmdline").read_bytes():  # execve(2) closes files before it has arguments
+            time.sleep(0.001)
         assert here() == ["no server", "serves"]
         assert "serves" in run(root, "status").stdout
         server.kill()

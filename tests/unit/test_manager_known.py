@@ -25,7 +25,7 @@ def known(*documents: dict[str, Any]) -> Known:
 
 def test_what_is_news() -> None:
     here = known(node(), cn(), vc(), vs())
-    assert here.complete and not Known(["Node"]).complete
+    assert not here.unlisted and Known(["Node"]).unlisted == {"Node"}
     beat = {**node(), "status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": "x"}]}}
     assert not here.put(beat)
     assert not here.put({**vc(), "metadata": {**vc()["metadata"], "resourceVersion": "7"}})
