@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -21,10 +20,12 @@ _IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?: on (?P<nodes>[a-z0-9-]+(?:, [a-z0
 
 
 def _sittings() -> Iterator[tuple[str, list[Block]]]:
-    """Blocks of one page and one place that follow each other, as one reader meets them."""
-    tried = [block for block in all_blocks() if block.said("tried in:")]
-    for (page, where), blocks in itertools.groupby(tried, key=lambda b: (b.page, b.said("tried in:"))):
-        yield f"{page} in {where}", list(blocks)
+    """Blocks of one page and one place, also where one that is tried in another place stands between them."""
+    found: dict[str, list[Block]] = {}
+    for block in all_blocks():
+        if where := block.said("tried in:"):
+            found.setdefault(f"{block.page} in {where}", []).append(block)
+    yield from found.items()
 
 
 @pytest.mark.parametrize("blocks", [pytest.param(blocks, id=name) for name, blocks in _sittings()])
