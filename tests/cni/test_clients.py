@@ -47,26 +47,6 @@ export CONTAINERS_CONF={at}/containers.conf CONTAINERS_STORAGE_CONF={at}/storage
 export HOME={at} XDG_RUNTIME_DIR={at}/run TMPDIR={at}/tmp
 exec podman run --rm --rootfs {networks} {at}/rootfs /bin/sh -c '{inside}'
 """
-CONTAINERS_CONF = """\
-[containers]
-cgroups = "disabled"
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "crun"
-[network]
-network_backend = "cni"
-cni_plugin_dirs = ["{at}/bin", "{plugins}"]
-network_config_dir = "{at}/net.d"
-"""
-STORAGE_CONF = """\
-[storage]
-driver = "vfs"
-runroot = "{at}/run"
-graphroot = "{at}/graph"
-"""
-
 CONTAINERD = """\
 mkdir -p {at}/opt
 mount --rbind /opt {at}/opt
@@ -219,8 +199,9 @@ def test_podman(host: Host) -> None:
     """Two networks by the meta plugin; podman gives the first one's MAC and address."""
     host.conflist("first", clusterNetwork="default/vlan100")
     host.conflist("second", clusterNetwork="default/vlan100", defaultNetworks=["default/plain100"])
-    (host.at / "containers.conf").write_text(CONTAINERS_CONF.format(at=host.at, plugins=PLUGINS))
-    (host.at / "storage.conf").write_text(STORAGE_CONF.format(at=host.at))
+    places = {"at": host.at, "bin": host.at / "bin", "plugins": PLUGINS, "networks": host.at / "net.d"}
+    for file in (Path(__file__).parents[1] / "podman").iterdir():
+        (host.at / file.name).write_text(file.read_text().format(**places))
     first = f"first:interface_name=eth0,mac={MAC},ip=10.77.0.177"
     said = host.script(PODMAN, networks=f"--network {first} --network second:interface_name=eth1")
     check(said)

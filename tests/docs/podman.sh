@@ -9,25 +9,10 @@ cat >"$WINDROW_ROOT/etc/cni/net.d/20-vlan100.conflist" <<'END'
 {"cniVersion": "1.0.0", "name": "vlan100",
  "plugins": [{"type": "windrow-bridge", "bridge": "oob-br", "vlan": 100, "capabilities": {"mac": true}}]}
 END
-cat >/run/podman/containers.conf <<END
-[containers]
-cgroups = "disabled"
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "crun"
-[network]
-network_backend = "cni"
-cni_plugin_dirs = ["/opt/cni/bin", "/usr/lib/cni"]
-network_config_dir = "$WINDROW_ROOT/etc/cni/net.d"
-END
-cat >/run/podman/storage.conf <<'END'
-[storage]
-driver = "vfs"
-runroot = "/run/podman/run"
-graphroot = "/run/podman/graph"
-END
+for name in containers storage; do
+  sed "s|{at}|/run/podman|; s|{bin}|/opt/cni/bin|; s|{plugins}|/usr/lib/cni|; s|{networks}|$WINDROW_ROOT/etc/cni/net.d|" \
+    "tests/podman/$name.conf" >"/run/podman/$name.conf"
+done
 export CONTAINERS_CONF=/run/podman/containers.conf CONTAINERS_STORAGE_CONF=/run/podman/storage.conf
 export HOME=/run/podman XDG_RUNTIME_DIR=/run/podman TMPDIR=/run/podman
 cp /bin/busybox /run/podman/root/bin

@@ -9,10 +9,10 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.unit.answering import Answering
 
 from windrow.apps.vm import console
 from windrow.apps.vm.console import Terminal
@@ -24,28 +24,23 @@ from windrow.store.machines import CONSOLE, MachineRecord, Phase
 from windrow.store.paths import Paths
 
 
-@dataclass
-class Guest:
+class Guest(Answering):
     """Answers every line with itself in capitals; `bye` ends it."""
 
-    server: socket.socket
-    heard: bytes = b""
-    connected: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, path: Path) -> None:
+        self.heard = b""
+        self.connected = threading.Event()
+        super().__init__(path)
 
-    def serve(self) -> None:
-        while True:
-            try:
-                one, _ = self.server.accept()
-            except OSError:
-                return
-            with one, contextlib.suppress(ConnectionError):  # it left without reading all
-                self.connected.set()
-                one.sendall(b"login: ")
-                while data := one.recv(100):
-                    self.heard += data
-                    if b"bye" in data:
-                        break
-                    one.sendall(data.upper())
+    def _talk(self, one: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):  # it left without reading all
+            self.connected.set()
+            one.sendall(b"login: ")
+            while data := one.recv(100):
+                self.heard += data
+                if b"bye" in data:
+                    break
+                one.sendall(data.upper())
 
 
 @pytest.fixture
@@ -71,16 +66,9 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def guest(site: Site) -> Iterator[Guest]:
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(site.records.directory("default", "web") / CONSOLE))
-    server.listen()
-    guest = Guest(server)
-    thread = threading.Thread(target=guest.serve)
-    thread.start()
+    guest = Guest(site.records.directory("default", "web") / CONSOLE)
     yield guest
-    server.shutdown(socket.SHUT_RDWR)
-    thread.join()
-    server.close()
+    guest.close()
 
 
 def test_through_pipes(site: Site, guest: Guest) -> None:

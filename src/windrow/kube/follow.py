@@ -107,9 +107,8 @@ class Follower:
                     continue
                 if error.code in _LIST_ANEW:
                     self._version = ""
-                if (
-                    failures or self.forbidden
-                ):  # a server that is started anew, a watch that was cut: the next try says more
+                # A server that is started anew, a watch that was cut: the next try says more.
+                if failures or self.forbidden:
                     self._troubled(self._resource.kind, error.message)
                 pause = min(AGAIN_S * 2**failures, AGAIN_MAX_S)
                 failures += 1

@@ -229,14 +229,11 @@ def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableC
 def _owners(addresses: Mapping[IfName, Sequence[str]]) -> Iterator[tuple[str, TableSet]]:
     """Which address is whose."""
     for family in _IP:
-        owned = (
-            f"{one} . {port}" for port, found in addresses.items() for one in found if (":" in one) is (family == 6)
-        )
-        yield set_name(OWNED, family), TableSet(form=_OWNED_FORM.format(_ADDRESS[family]), members=frozenset(owned))
-    yield (
-        ADDRESSLESS,
-        TableSet(form=NAMES, members=frozenset(str(port) for port, found in addresses.items() if not found)),
-    )
+        pairs = ((one, port) for port, found in addresses.items() for one in found if (":" in one) is (family == 6))
+        owned = frozenset(f"{one} . {port}" for one, port in pairs)
+        yield set_name(OWNED, family), TableSet(form=_OWNED_FORM.format(_ADDRESS[family]), members=owned)
+    without = frozenset(str(port) for port, found in addresses.items() if not found)
+    yield ADDRESSLESS, TableSet(form=NAMES, members=without)
 
 
 def _known(direction: Direction) -> str:
@@ -443,16 +440,13 @@ _FORGED_HOOK = "filter prerouting -160 accept"
 _TUNNEL_ENDS = "tunnel-ends"
 
 
-def with_tunnels(table: RuleTable, ends: Iterable[TunnelEnds]) -> RuleTable:
-    """That table, and beside it what drops packets to tunnels that no node has sent."""
-    guarded = [one for one in ends if one.addresses]
-    if not guarded:
-        return table
+def with_tunnels(table: RuleTable, ends: Sequence[TunnelEnds]) -> RuleTable:
+    """That table, and beside it what drops packets to tunnels that no node has sent. `ends`: with addresses."""
     sets = {
         set_name(_TUNNEL_ENDS, one.family): TableSet(form=f"set {_ADDRESS[one.family]}", members=one.addresses)
-        for one in guarded
+        for one in ends
     }
-    chain = TableChain(hook=_FORGED_HOOK, rules=tuple(rule for one in guarded for rule in _forged(one)))
+    chain = TableChain(hook=_FORGED_HOOK, rules=tuple(rule for one in ends for rule in _forged(one)))
     return RuleTable(chains={**table.chains, FORGED: chain}, sets={**table.sets, **sets})
 
 

@@ -110,10 +110,9 @@ def _may_everybody_read(path: str) -> bool:
     while way[-1] != "/":
         way.append(os.path.dirname(way[-1]))
     try:
-        modes = [os.stat(one).st_mode for one in way]
-        return bool(modes[0] & stat.S_IROTH and all(m & stat.S_IXOTH for m in modes[1:])) and not any(
-            map(_has_acl, way)
-        )
+        file, *directories = (os.stat(one).st_mode for one in way)
+        open_to_all = file & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in directories)
+        return bool(open_to_all) and not any(map(_has_acl, way))
     except OSError:
         return False
 

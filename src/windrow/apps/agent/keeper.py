@@ -295,11 +295,10 @@ class Keeper:
         self._log_and_tell(finding_events(before.findings, self._outside.findings, now, here))
         faults = outside_faults(self.status.outside, self._outside, now, here)
         self.status = replace(self.status, outside=faults)
-        if self.last is not None:
-            self._publish(looked=False)
+        self.tell_again()
 
-    def heard_routes(self) -> None:
-        """There is something else to tell of `routes`; no reason for a round either."""
+    def tell_again(self) -> None:
+        """What others hear of has changed (`routes`, too), and that is no reason for a round."""
         if self.last is not None:
             self._publish(looked=False)
 

@@ -226,7 +226,7 @@ class Agent:
 
     def tell_routes(self) -> None:
         """DHCP servers were asked, or no network waits for that any more."""
-        self.keeper.heard_routes()
+        self.keeper.tell_again()
 
     def tell_outside(self, outside: Outside) -> None:
         """What the probes found."""

@@ -255,10 +255,9 @@ def _by_way_of(gateways: tuple[str, ...], routing: HostRouting) -> HostRouting:
 
 def _reachable(network: HostNetworkConfig, node: str, problems: list[Problem]) -> HostNetworkConfig:
     """Without the routes whose router is in no network of the new addresses."""
-    addresses = network.ips.get(node, ())
-    free = [r for r in network.routing.routes if r.on_link or not r.via]
-    kept = tuple(r for r in network.routing.routes if r in free or any(_inside(r.via, a) for a in addresses))
-    for route in network.routing.routes:
+    addresses, routes = network.ips.get(node, ()), network.routing.routes
+    kept = tuple(r for r in routes if r.on_link or not r.via or any(_inside(r.via, a) for a in addresses))
+    for route in routes:
         if route not in kept:
             text = (
                 f"the route to {route.to} goes: its router {route.via} is not in the network of {', '.join(addresses)}"
