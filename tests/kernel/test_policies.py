@@ -14,30 +14,16 @@ from tests.kernel.conftest import Ns as KernelNs
 from tests.qemu.arriving import CLOSED_DB
 from tests.qemu.arriving import Node as Arriving
 from tests.qemu.conftest import Ns as Pod
-from tests.qemu.policed import GATEWAY, Node
+from tests.qemu.policed import GATEWAY, IptablesNode, Node
 from tests.unit import policyworld as world
 
-from windrow.model.cluster import Cluster
 from windrow.model.facts import KernelFeatures
 from windrow.model.ruletable import RuleTable
-from windrow.model.values import IfName
 from windrow.netlink import features
-from windrow.policy import Endpoint, compile_policies, iptables
 from windrow.services.errors import ServiceError
 from windrow.services.firewall import Firewall
 
 CLOSED = ("x", "{podSelector: {}, policyTypes: [Ingress, Egress]}")
-BRIDGE = IfName("br0")
-
-
-class IptablesNode(Node):
-    """As the plan would have it where there is no nftables of the family bridge."""
-
-    def wanted(self, cluster: Cluster) -> RuleTable:
-        there = [place for place in self.there if place.node == "n1"]
-        endpoints = [Endpoint(port=place.port, pod=place.pod.ref) for place in there]
-        ports = {p.port: iptables.RoutedPort(bridge=BRIDGE, addresses=p.pod.addresses) for p in there}
-        return iptables.table(compile_policies(cluster, endpoints, world.HOST["n1"]), ports, [BRIDGE])
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,25 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
-from tests.qemu.policed import GATEWAY, OUTSIDE, WAIT_S, Node
+from tests.qemu.policed import GATEWAY, OUTSIDE, WAIT_S, IptablesNode, Node
 from tests.qemu.test_port_guards import checksum
 
-from windrow.model.ruletable import KEPT, NAMES, RuleTable, TableSet
+from windrow.model.ruletable import RuleTable
+from windrow.model.values import IfName
 from windrow.netlink import conntrack
 
 CLOSED = "{podSelector: {}, policyTypes: [Ingress, Egress]}"
 PORT, UNKNOWN = 80, "02:00:00:00:00:77"
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    made = Node()
+WAYS: dict[str, type[Node]] = {"nftables": Node, "iptables": IptablesNode}
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    made = WAYS[request.param]()
     made.passing(made.pairs)  # everybody's MAC is known by then
     yield made
     made.police(RuleTable())
@@ -115,10 +118,10 @@ def test_a_pod_that_is_kept_to_its_addresses_speaks_in_nobodys_name(node: Node) 
     """Not where a policy would take it for its neighbour; its own frames leave."""
     pod, other, target = (node.address(one) for one in ("y/b", "y/a", "x/a"))
     spec = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {pod: a}}}]}]}"
-    open_to_one = node.with_policy("x", spec)
-    for kept, passes in ((frozenset[str](), True), (frozenset({port(node, pod)}), False)):
+    for kept, passes in ((frozenset[IfName](), True), (frozenset({port(node, pod)}), False)):
         node.police(RuleTable())
-        node.police(replace(open_to_one, sets={**open_to_one.sets, KEPT: TableSet(form=NAMES, members=kept)}))
+        node.kept = kept
+        node.police(node.with_policy("x", spec))
         forget_all(node)
         node._drain()
         put(node, pod, mac(node, target), packet(other, target))
@@ -126,8 +129,9 @@ def test_a_pod_that_is_kept_to_its_addresses_speaks_in_nobodys_name(node: Node) 
         assert [one.recv(64) for one in [node.udp[target, PORT]] if passes] == [b"help"] * passes
         assert not node._drain()
         assert heard(node, pod, node.address("z/a")), "its own"
+    node.kept = frozenset()
     node.police(RuleTable())
 
 
-def port(node: Node, address: str) -> str:
-    return next(str(place.port) for place in node.there if address in place.pod.addresses)
+def port(node: Node, address: str) -> IfName:
+    return next(place.port for place in node.there if address in place.pod.addresses)

@@ -17,10 +17,12 @@ from tests.unit.policyworld import Place
 
 from windrow.apps.filters import PortFilters
 from windrow.model.cluster import Cluster
-from windrow.model.ruletable import RuleTable, TableChain
+from windrow.model.ruletable import KEPT, NAMES, RuleTable, TableChain, TableSet
+from windrow.model.values import IfName
 from windrow.plan.policies import policy_unit
-from windrow.policy import Packet, allows
+from windrow.policy import Endpoint, Packet, allows, compile_policies, iptables
 
+BRIDGE = IfName("br0")
 GATEWAY, OUTSIDE = "10.52.0.1", "203.0.113.7"
 TCP_PORTS, UDP_PORTS = (80, 81), (53, 80)
 WAIT_S = 0.4
@@ -32,6 +34,8 @@ class Node:
 
     def __init__(self) -> None:
         self.ns, self.outside = Ns(), Ns()
+        self.kept = frozenset[IfName]()
+        """Ports that nothing leaves from an address that is not theirs."""
         self.filters = PortFilters()
         self.there = tuple(replace(place, node="n1") for place in world.places())
         self.pods: dict[str, Ns] = {}
@@ -92,7 +96,8 @@ class Node:
     # The table ----------------------------------------------------------------------------------------
 
     def wanted(self, cluster: Cluster) -> RuleTable:
-        return world.tables(cluster, self.there)["n1"]
+        found = world.tables(cluster, self.there)["n1"]
+        return replace(found, sets={**found.sets, KEPT: TableSet(form=NAMES, members=frozenset(map(str, self.kept)))})
 
     def with_policy(self, namespace: str, spec: str) -> RuleTable:
         """Where there is this one alone."""
@@ -178,3 +183,13 @@ class Node:
         self.sockets.close()
         for one in (self.ns, self.outside, *self.pods.values()):
             os.close(one.fd)
+
+
+class IptablesNode(Node):
+    """As the plan would have it where there is no nftables of the family bridge."""
+
+    def wanted(self, cluster: Cluster) -> RuleTable:
+        there = [place for place in self.there if place.node == "n1"]
+        endpoints = [Endpoint(port=place.port, pod=place.pod.ref, kept=place.port in self.kept) for place in there]
+        ports = {p.port: iptables.RoutedPort(bridge=BRIDGE, addresses=p.pod.addresses) for p in there}
+        return iptables.table(compile_policies(cluster, endpoints, world.HOST["n1"]), ports, [BRIDGE])

@@ -43,6 +43,8 @@ class Filter:
         default_factory=lambda: {family: {"FORWARD": []} for family in FAMILIES}
     )
     sets: dict[str, tuple[str, set[str]]] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
+    """Of the connection that the packets belong to."""
 
     def restore(self, family: int, text: str) -> None:
         """All of it, or nothing."""
@@ -130,15 +132,19 @@ class Filter:
     def _holds(self, rule: list[str], frame: Mapping[str, str]) -> bool:
         for option, value in pairwise(rule):
             match option:
-                case "--physdev-in" | "--physdev-out" if value == "veth+":
-                    holds = frame.get(option, "").startswith("veth")
+                case "--physdev-in" | "--physdev-out" if value.endswith("+"):
+                    holds = frame.get(option, "").startswith(value[:-1])
                 case "!":
-                    assert value == "--physdev-is-in"
-                    holds = not frame.get("--physdev-in")
-                case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--icmpv6-type":
+                    holds = not (frame.get("--physdev-in") if value == "--physdev-is-in" else frame["bridged"])
+                case "--label":
+                    if "--set" in rule:
+                        self.labels.add(value)
+                    holds = value in self.labels
+                case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--ctdir" | "--icmpv6-type":
                     holds = frame.get(option, "") in value.split(",")
-                case "-d":
-                    holds = frame["dst"] == value
+                case "-s" | "-d":
+                    end = ipaddress.ip_address(frame["src" if option == "-s" else "dst"])
+                    holds = end in ipaddress.ip_network(value)
                 case "--dport":
                     first, _, last = value.partition(":")
                     holds = int(first) <= int(frame["port"]) <= int(last or first)
@@ -151,7 +157,8 @@ class Filter:
                     continue
             if not holds:
                 return False
-        return "--physdev-is-bridged" not in rule or frame["bridged"] == "yes"
+        bridged = "--physdev-is-bridged" in rule and "!" not in rule
+        return not bridged or frame["bridged"] == "yes"
 
     def _in_set(self, name: str, ends: str, frame: Mapping[str, str]) -> bool:
         form, members = self.sets[name]
@@ -221,6 +228,7 @@ def frame(packet: Packet, source: Place | None, target: Place | None) -> dict[st
         "--physdev-in": source.port if source else "",
         "--physdev-out": target.port if target and bridged else "",
         "bridged": "yes" if bridged else "",
+        "--ctdir": "ORIGINAL",
         "-p": {"icmp": "ipv6-icmp" if ":" in packet.source else "icmp"}.get(protocol, protocol),
         "--icmpv6-type": "128",
         "--ctstate": "NEW",
@@ -315,7 +323,7 @@ def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
         ends = [one.pod.addresses[0] if one else "203.0.113.7" for one in (source, target)]
         packet = frame(Packet(source=ends[0], destination=ends[1]), source, target)
         assert not made.passes(packet, 4)
-        assert made.passes(packet | {"--ctstate": "ESTABLISHED"}, 4)
+        assert not made.passes(packet | {"--ctstate": "ESTABLISHED"}, 4), "it has let nothing through"
     between = frame(Packet(source="10.52.9.9", destination="10.52.9.8"), other, other)
     others = between | {"--physdev-in": "tap0", "--physdev-out": "tap1"}
     assert made.passes(others, 4), "ports that no CNI call made are nobody's business"
@@ -575,7 +583,7 @@ def test_what_iptables_refuses_leaves_the_old_rules_in_force() -> None:
     before = firewall.kernel.rules[6]
     firewall.refused = "6"
     failure = carried_out(filters, other)
-    assert failure is not None and "line 7 failed" in failure.reason
+    assert failure is not None and "line 7 failed" in failure.reason and "xt_connlabel" in failure.reason
     assert firewall.kernel.rules[6] == before
     firewall.refused = ""
     assert carried_out(filters, other) is None and filters.policies().table == other

@@ -160,8 +160,7 @@ class PortFilters:
             if replaced:
                 other.load(RuleTable())
         except ServiceError as error:
-            lacks = f"; {_NEEDED}" if error.program == "nft" and _is_lacking(error.reason) else ""
-            return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{lacks}")
+            return Failure(step=step, errno=errno.EIO, reason=f"{error.program}: {error.reason}{_lacks(error)}")
         except KernelError as error:
             return Failure(step=step, errno=error.errno, reason=str(error))
         except ValueError as error:
@@ -212,6 +211,17 @@ class PortFilters:
 
 
 _NEEDED = "network policies need nftables of the family bridge with conntrack: modules nf_tables, nf_conntrack_bridge"
+_NEEDED_BY_IPTABLES = (
+    "network policies by iptables need the modules iptable_security, ip6table_security, br_netfilter, xt_conntrack,"
+    " xt_connlabel, xt_physdev, xt_set, xt_comment, and with a logged policy xt_limit, xt_LOG"
+)
+
+
+def _lacks(refused: ServiceError) -> str:
+    """What the kernel may lack, where that may be why: iptables names the line, and no module."""
+    if refused.program == "nft":
+        return f"; {_NEEDED}" if _is_lacking(refused.reason) else ""
+    return f"; {_NEEDED_BY_IPTABLES}" if refused.program.endswith("-restore") else ""
 
 
 def _is_lacking(reason: str) -> bool:

@@ -75,7 +75,8 @@ def _by_iptables(rules: PolicyRules, cluster: Cluster, facts: NodeFacts) -> Rule
 
     routed = [record for record in facts.ports if _is_routed(record)]
     ports = {
-        one.host: iptables.RoutedPort(bridge=one.bridge, addresses=_addresses(one, cluster, facts)) for one in routed
+        one.host: iptables.RoutedPort(bridge=one.bridge, addresses=_all_addresses(one, cluster, facts))
+        for one in routed
     }
     return iptables.table(rules, ports, {POD_BRIDGE, *(one.bridge for one in routed)})
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +32,7 @@ from windrow.model.ruletable import (
     TableSet,
 )
 from windrow.model.values import IfName
-from windrow.policy.nft import UPKEEP, port_chain
+from windrow.policy.nft import LABELS, TURNS, UPKEEP, WAYS, port_chain
 
 FAMILIES = (4, 6)
 TABLE = "security"
@@ -49,8 +50,27 @@ _JUMP = f"-j {PREFIX}{FIRST}"
 _OUT, _IN = POLICY_MAPS
 _ENDS = {Direction.EGRESS: "dst", Direction.INGRESS: "src"}
 """Direction -> where the address at the other end is."""
-_ACCEPTED = {Direction.EGRESS: f"-g {PREFIX}arrive", Direction.INGRESS: "-j ACCEPT"}
+_OWN = {Direction.EGRESS: "-s", Direction.INGRESS: "-d"}
+"""Direction -> what asks for the address of the port's own end."""
+_PASSES = {Direction.EGRESS: f"-g {PREFIX}arrive", Direction.INGRESS: "-j ACCEPT"}
 """What lets a pod send has its receiver still to ask."""
+_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_OUT_BY, _IN_BY = "-m physdev --physdev-in {}", "-m physdev --physdev-out {} --physdev-is-bridged"
+_BY = {"leaving": _OUT_BY, "let-from": _OUT_BY, "arriving": _IN_BY, "let-to": _IN_BY}
+"""Chain -> what asks for the port there."""
+_BEGINNING = 5
+"""How many characters of a port's name tell the chain that it is in: `veth1`."""
+_BY_NO_PORT = (
+    ("by no port", f"-m physdev ! --physdev-is-in -g {PREFIX}{WAITING}leaving"),
+    ("no pod's", f"-g {PREFIX}arrive"),
+)
+_NO_PODS = ("no pod's", "-j ACCEPT")
+_FOREIGN, _FOR_ANOTHER = ("another's address", f"-g {PREFIX}arrive"), ("another's address", "-j ACCEPT")
+"""In another one's name nothing is written down."""
+_ROUTED = ("routed", f"-m physdev ! --physdev-is-bridged -g {PREFIX}label-to")
+"""It was told by its address, then, whose it is."""
+_NO_SENDERS = {4: ("0.0.0.0",), 6: ("::", "fe80::/10")}
+"""By family: from these sends who has no address yet, or speaks on the link alone."""
 _INET = {4: "inet", 6: "inet6"}
 _KINDS = {Members.ADDRESSES: "hash:ip", Members.RANGES: "hash:net", Members.SOCKETS: "hash:ip,port"}
 _NOBODYS = frozenset({"0.0.0.0", "::"})
@@ -61,6 +81,10 @@ _QUOTES = "\"'\\"
 _COMMENT = re.compile(r'--comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
 _NOTE_MAX = 200
 """Of a comment's 256 bytes (XT_MAX_COMMENT_LEN), the rest is for the digest."""
+
+
+_Line = tuple[str, str]
+"""A note, and the words of a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +114,20 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     """`ports`: those of the judged ones that can be judged here; `bridges`: where pods come. Empty: no policies."""
     if not rules.namespaces:
         return RuleTable()
-    judged = {port: ports[port] for port in sorted(rules.judged) if port in ports}
-    guarded = {port: one for port, one in rules.ports.items() if port in judged}
-    opened = {port: one for port, one in judged.items() if Direction.INGRESS not in _ways(guarded, port)}
-    chains = _base_chains(judged, guarded, sorted(bridges))
-    for port, one in guarded.items():
-        chains |= {port_chain(port, direction): _of_port(port, one, direction) for direction in one.chains}
+    judged = [
+        _Judged(
+            name=port,
+            addresses=ports[port].addresses,
+            isolated=rules.ports[port].chains.keys() if port in rules.ports else (),
+            kept=port in rules.kept,
+        )
+        for port in sorted(rules.judged)
+        if port in ports
+    ]
+    chains = _base_chains(judged, sorted(bridges))
+    for one in judged:
+        for direction in one.isolated:
+            chains[one.chain(direction)] = _of_port(one, rules.ports[one.name], direction)
     chains |= {
         name: _chain(line for rule in chain.rules for line in _packet_rule(rule, chain.direction))
         for name, chain in rules.chains.items()
@@ -109,53 +141,100 @@ def table(rules: PolicyRules, ports: Mapping[IfName, RoutedPort], bridges: Colle
     used = {word[1:] for chain in chains.values() for rule in chain.rules for word in rule.refers if word[:1] == "@"}
     sets = {n: _table_set(one, protocols.get(n, "")) for n, one in rules.sets.items() if n in used}
     for family in FAMILIES:
-        there = frozenset(a for one in opened.values() for a in one.addresses if _family(a) == family)
+        opened = (one for one in judged if Direction.INGRESS not in one.isolated)
+        there = frozenset(a for one in opened for a in one.of(family))
         found = MemberSet(kind=Members.ADDRESSES, family=family, members=there)
         sets[set_name("open", family)] = _table_set(found, "")
-    return RuleTable(chains=chains, sets=sets | _told(judged, guarded, bridges))
+    return RuleTable(chains=chains, sets=sets | _told(judged, bridges))
 
 
-def _told(judged: Iterable[str], guarded: Mapping[IfName, GuardedPort], bridges: Iterable[str]) -> dict[str, TableSet]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """A port that a round has judged. `isolated`: the directions in which policies are about it; `kept`: nothing leaves
+    it from another address than these."""
+
+    name: IfName
+    addresses: tuple[str, ...]
+    isolated: Collection[Direction]
+    kept: bool
+
+    def of(self, family: int) -> list[str]:
+        return [one for one in self.addresses if _family(one) == family]
+
+    def chain(self, direction: Direction) -> str:
+        return port_chain(self.name, direction)
+
+
+def _told(judged: Collection[_Judged], bridges: Iterable[str]) -> dict[str, TableSet]:
     """What rules say of ports and bridges, as sets: who reads a table looks for it there, whatever it is made of."""
     maps = {
         name: TableSet(
             form=VERDICT_MAP,
-            members=frozenset(
-                f"{port} : {port_chain(port, direction)}" for port, one in guarded.items() if direction in one.chains
-            ),
+            members=frozenset(f"{one.name} : {one.chain(direction)}" for one in judged if direction in one.isolated),
         )
         for name, direction in ((_OUT, Direction.EGRESS), (_IN, Direction.INGRESS))
     }
-    names = {JUDGED: judged, BRIDGES: bridges}
+    names = {JUDGED: [one.name for one in judged], BRIDGES: bridges}
     return maps | {name: TableSet(form=NAMES, members=frozenset(map(str, said))) for name, said in names.items()}
 
 
-def _ways(guarded: Mapping[IfName, GuardedPort], port: IfName) -> Mapping[Direction, tuple[str, ...]]:
-    return guarded[port].chains if port in guarded else {}
-
-
-def _base_chains(
-    judged: Mapping[IfName, RoutedPort], guarded: Mapping[IfName, GuardedPort], bridges: Collection[str]
-) -> dict[str, TableChain]:
+def _base_chains(judged: Collection[_Judged], bridges: Collection[str]) -> dict[str, TableChain]:
     """A frame goes from `leaving` by its port's chain to `arrive`, and there by the chain of the port that it is for;
     a port that is in none has not been judged."""
-    chains: dict[str, list[tuple[int, str, str]]] = {name: [] for name in _BASES}
-    for family in FAMILIES:
-        for name, lines in (
-            (FIRST, _first(family, bridges)),
-            ("leaving", _leaving(judged, guarded)),
-            ("arrive", _arrive(bridges)),
-            ("arriving", _arriving(judged, guarded)),
-            ("arriving-by-host", _routed(family, judged, guarded)),
-        ):
-            chains[name] += [(family, note, words) for note, words in lines]
-    made = {name: _chain(lines, hook=_BASE) for name, lines in chains.items()}
-    waiting = _chain((family, "not judged yet", "-j DROP") for family in FAMILIES)
-    return made | {f"{WAITING}{way}": waiting for way in ("leaving", "arriving")}
+    made = {
+        FIRST: _both(lambda family: _first(family, bridges)),
+        "arrive": _alike(*_arrive(bridges)),
+        "arriving-by-host": _both(lambda family: _routed(family, judged)),
+        **_by_name("leaving", judged, _leaving, _not_judged("leaving"), (*_unjudged(_OUT_BY, "leaving"), *_BY_NO_PORT)),
+        **_by_name("arriving", judged, _arriving, _not_judged("arriving"), (*_unjudged(_IN_BY, "arriving"), _NO_PODS)),
+        **_by_name("let-from", _isolated(judged, Direction.EGRESS), _let_from, _FOREIGN, (_FOREIGN,)),
+        **_by_name("let-to", _isolated(judged, Direction.INGRESS), _let_to, _FOR_ANOTHER, (_ROUTED, _FOR_ANOTHER)),
+    }
+    for direction in Direction:
+        made[_chain_name("known", direction)] = _alike(*_known(direction))
+        made[_chain_name("label", direction)] = _alike(*_label(direction))
+    made |= {f"{WAITING}{way}": _alike(("not judged yet", "-j DROP")) for way in ("leaving", "arriving")}
+    return made | {name: replace(made[name], hook=_BASE) for name in _BASES}
 
 
-def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
-    yield "established", "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+def _both(lines: Callable[[int], Iterable[_Line]]) -> TableChain:
+    return _chain((family, *line) for family in FAMILIES for line in lines(family))
+
+
+def _alike(*lines: _Line) -> TableChain:
+    return _both(lambda _: lines)
+
+
+def _isolated(judged: Iterable[_Judged], direction: Direction) -> list[_Judged]:
+    return [one for one in judged if direction in one.isolated]
+
+
+def _by_name(
+    base: str,
+    ports: Iterable[_Judged],
+    lines: Callable[[_Judged, int], Iterable[_Line]],
+    end: _Line,
+    ends: Sequence[_Line],
+) -> dict[str, TableChain]:
+    """Rules of ports, in a chain for each way in which their names begin: a packet passes few of them. `end`: of these
+    chains; `ends`: of `base`, which leads there."""
+    groups: dict[str, list[_Judged]] = {}
+    for one in ports:
+        groups.setdefault(one.name[:_BEGINNING] if len(one.name) > _BEGINNING else "", []).append(one)
+
+    def of(start: str, family: int) -> list[_Line]:
+        return [line for one in groups.get(start, ()) for line in lines(one, family)]
+
+    named = sorted(groups.keys() - {""})
+    by = _BY[base]
+    ways = [("by name", f"{by.format(f'{start}+')} -g {PREFIX}{base}-{start}") for start in named]
+    chains = {base: _both(lambda family: [*ways, *of("", family), *ends])}
+    for start in named:
+        chains[f"{base}-{start}"] = _chain((f, *line) for f in FAMILIES for line in (*of(start, f), end))
+    return chains
+
+
+def _first(family: int, bridges: Iterable[str]) -> Iterator[_Line]:
     if family == 6:
         for kind in UPKEEP[Direction.EGRESS]:  # between ports: what the host says itself is not in FORWARD
             yield "upkeep of the link", f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
@@ -164,60 +243,111 @@ def _first(family: int, bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield "to a port", f"-g {PREFIX}arrive"
 
 
-def _leaving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
-    for port in judged:
-        way = port_chain(port, Direction.EGRESS) if Direction.EGRESS in _ways(guarded, port) else "arrive"
-        yield "by port", f"-m physdev --physdev-in {port} -g {PREFIX}{way}"
-    yield "not judged yet", f"-m physdev --physdev-in {_PORTS} -g {PREFIX}{WAITING}leaving"
-    yield "by no port", f"-m physdev ! --physdev-is-in -g {PREFIX}{WAITING}leaving"
-    yield "no pod's", f"-g {PREFIX}arrive"
+def _leaving(port: _Judged, family: int) -> Iterator[_Line]:
+    by, isolated = _OUT_BY.format(port.name), Direction.EGRESS in port.isolated
+    way = f"-g {PREFIX}{port.chain(Direction.EGRESS) if isolated else 'arrive'}"
+    own = way if isolated else f"-g {PREFIX}{_chain_name('label', Direction.EGRESS)}"
+    if port.kept or not isolated:
+        yield from (("by port", f"-s {address} {by} {own}") for address in port.of(family))
+    if port.kept:
+        yield from (("by port", f"-s {nobodys} {by} {way}") for nobodys in _NO_SENDERS[family])
+        yield "another's address", f"{by} -j DROP"
+    else:
+        yield "by port", f"{by} {way}"
 
 
-def _arrive(bridges: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _arrive(bridges: Iterable[str]) -> Iterator[_Line]:
     for bridge in bridges:
         yield from _to(bridge)
     yield "to nobody here", "-j ACCEPT"
 
 
-def _from(bridge: str) -> tuple[str, str]:
+def _from(bridge: str) -> _Line:
     return "from a port", f"-i {bridge} -g {PREFIX}leaving"
 
 
-def _to(bridge: str) -> tuple[tuple[str, str], tuple[str, str]]:
+def _to(bridge: str) -> tuple[_Line, _Line]:
     return (
         ("from port to port", f"-o {bridge} -m physdev --physdev-is-bridged -g {PREFIX}arriving"),
         ("routed", f"-o {bridge} -g {PREFIX}arriving-by-host"),
     )
 
 
-def _arriving(judged: Iterable[IfName], guarded: Mapping[IfName, GuardedPort]) -> Iterator[tuple[str, str]]:
-    for port in judged:
-        isolated = Direction.INGRESS in _ways(guarded, port)
-        verdict = f"-g {PREFIX}{port_chain(port, Direction.INGRESS)}" if isolated else "-j ACCEPT"
-        yield "by port", f"-m physdev --physdev-out {port} --physdev-is-bridged {verdict}"
-    yield "not judged yet", f"-m physdev --physdev-out {_PORTS} --physdev-is-bridged -g {PREFIX}{WAITING}arriving"
-    yield "no pod's", "-j ACCEPT"
+def _arriving(port: _Judged, family: int) -> Iterator[_Line]:
+    by = _IN_BY.format(port.name)
+    if Direction.INGRESS in port.isolated:
+        yield "by port", f"{by} -g {PREFIX}{port.chain(Direction.INGRESS)}"
+        return
+    label = f"-g {PREFIX}{_chain_name('label', Direction.INGRESS)}"
+    yield from (("by port", f"-d {address} {by} {label}") for address in port.of(family))
+    yield "by port", f"{by} -j ACCEPT"
 
 
-def _routed(
-    family: int, judged: Mapping[IfName, RoutedPort], guarded: Mapping[IfName, GuardedPort]
-) -> Iterator[tuple[str, str]]:
-    """The bridge has not chosen a port yet."""
-    yield "open", f"-m set --match-set {PREFIX}{set_name('open', family)} dst -j ACCEPT"
-    for port, one in judged.items():
-        if Direction.INGRESS in _ways(guarded, port):
-            for address in one.addresses:
-                if _family(address) == family:
-                    yield "by address", f"-d {address} -g {PREFIX}{port_chain(port, Direction.INGRESS)}"
+def _routed(family: int, judged: Iterable[_Judged]) -> Iterator[_Line]:
+    """The bridge has not chosen a port yet, so whoever has the address is asked."""
+    yield "established", f"{_ESTABLISHED} -j {PREFIX}{_chain_name('known', Direction.INGRESS)}"
+    label = f"-g {PREFIX}{_chain_name('label', Direction.INGRESS)}"
+    yield "open", f"-m set --match-set {PREFIX}{set_name('open', family)} dst {label}"
+    for port in _isolated(judged, Direction.INGRESS):
+        for address in port.of(family):
+            yield "by address", f"-d {address} -g {PREFIX}{port.chain(Direction.INGRESS)}"
     yield "not judged yet", f"-g {PREFIX}{WAITING}arriving"
 
 
-def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
+def _not_judged(way: str) -> _Line:
+    return "not judged yet", f"-g {PREFIX}{WAITING}{way}"
+
+
+def _unjudged(by: str, way: str) -> tuple[_Line]:
+    note, words = _not_judged(way)
+    return ((note, f"{by.format(_PORTS)} {words}"),)
+
+
+# What is established: as `policy.nft` has it --------------------------------------------------------
+
+
+def _chain_name(what: str, direction: Direction) -> str:
+    """`known-from`: passes what the port has let through before; `label-from`: writes down that it has; `let-from`:
+    does so where the address is the port's own."""
+    return f"{what}-{WAYS[direction]}"
+
+
+def _known(direction: Direction) -> Iterator[_Line]:
+    for turn, label in zip(TURNS[direction], LABELS, strict=True):
+        yield "let through before", f"{_turn(turn)} -m connlabel --label {label} {_PASSES[direction]}"
+
+
+def _label(direction: Direction) -> Iterator[_Line]:
+    for turn, label in zip(TURNS[direction], LABELS, strict=True):
+        yield "let through", f"{_turn(turn)} -m connlabel --label {label} --set {_PASSES[direction]}"
+    yield "no connection", _PASSES[direction]
+
+
+def _turn(turn: str) -> str:
+    return f"-m conntrack --ctdir {turn.upper()}"
+
+
+def _let_from(port: _Judged, family: int) -> Iterator[_Line]:
+    label = f"-g {PREFIX}{_chain_name('label', Direction.EGRESS)}"
+    yield from (("let through", f"-s {one} {_OUT_BY.format(port.name)} {label}") for one in port.of(family))
+
+
+def _let_to(port: _Judged, family: int) -> Iterator[_Line]:
+    label = f"-g {PREFIX}{_chain_name('label', Direction.INGRESS)}"
+    yield from (("let through", f"-d {one} {_IN_BY.format(port.name)} {label}") for one in port.of(family))
+
+
+# Of policies ----------------------------------------------------------------------------------------
+
+
+def _of_port(port: _Judged, guarded: GuardedPort, direction: Direction) -> TableChain:
+    known = f"{_ESTABLISHED} -j {PREFIX}{_chain_name('known', direction)}"
     lines: list[tuple[int, str, str]] = []
     for family in FAMILIES:
+        lines += [(family, "established", f"{_OWN[direction]} {one} {known}") for one in port.of(family)]
         lines += [(family, "", f"-j {PREFIX}{name}") for name in guarded.chains[direction]]
         if most := guarded.logged.get(direction):
-            said = f"windrow {port_chain(port, direction)}: "  # 29 characters at most
+            said = f"windrow {port.chain(direction)}: "  # 29 characters at most
             lines.append((family, "logged", f'-m limit --limit {most}/sec -j LOG --log-prefix "{said}"'))
         lines.append((family, "isolated", "-j DROP"))
     return _chain(lines)
@@ -236,7 +366,7 @@ def _packet_rule(rule: PacketRule, direction: Direction) -> Iterator[tuple[int, 
                 words.append(f"-m {protocol} --dport {span}")
             if rule.sockets:
                 words.append(f"-m set --match-set {PREFIX}{rule.sockets} dst,dst")
-        yield family, rule.note, " ".join([*words, _ACCEPTED[direction]])
+        yield family, rule.note, " ".join([*words, f"-g {PREFIX}{_chain_name('let', direction)}"])
 
 
 def _chain(lines: Iterable[tuple[int, str, str]], hook: str = "") -> TableChain:
@@ -372,7 +502,7 @@ def _said_by(chains: Mapping[str, TableChain], hidden: frozenset[str]) -> dict[s
         (_IN, "arriving", "--physdev-out", Direction.INGRESS),
     ):
         by_family = [set(_ports_in(chains, chain, option, family)) for family in FAMILIES]
-        judged += [frozenset(p for p, target in found if not target.startswith(WAITING)) for found in by_family]
+        judged += [frozenset(port for port, _ in found) for found in by_family]
         both = by_family[0] & by_family[1]
         maps[name] = frozenset(f"{port} : {target}" for port, target in both if target == port_chain(port, direction))
     names = {JUDGED: frozenset.intersection(*judged), BRIDGES: _about(chains) - hidden}
@@ -387,11 +517,13 @@ def _about(chains: Mapping[str, TableChain]) -> frozenset[str]:
 
 
 def _ports_in(chains: Mapping[str, TableChain], chain: str, option: str, family: int) -> Iterator[tuple[str, str]]:
-    """(name after the option, verdict) of each rule that has it."""
-    for rule in chains[chain].rules if chain in chains else ():
-        words = rule.expr[1].split() if rule.expr[0] == family else []
-        if option in words:
-            yield words[words.index(option) + 1], rule.refers[-1].partition(" ")[2]
+    """(name after the option, verdict) of each rule that has it, in the chain and those that it leads to by a name's
+    beginning."""
+    for name, one in chains.items():
+        for rule in one.rules if name == chain or name.startswith(f"{chain}-") else ():
+            words = rule.expr[1].split() if rule.expr[0] == family else []
+            if option in words and not (found := words[words.index(option) + 1]).endswith("+"):
+                yield found, rule.refers[-1].partition(" ")[2]
 
 
 # From one table to the next -------------------------------------------------------------------------

@@ -92,7 +92,7 @@ place of a Service's at the end of the first one (`br_nf_pre_routing_finish`), a
 What needs no destination is dropped in the first one, before the bridge learns an address from it."""
 _IP = {4: "ip", 6: "ip6"}
 _ADDRESS = {4: "ipv4_addr", 6: "ipv6_addr"}
-_WAYS = {Direction.EGRESS: "from", Direction.INGRESS: "to"}
+WAYS = {Direction.EGRESS: "from", Direction.INGRESS: "to"}
 """Direction -> how the name of a port's chain begins."""
 _DROPS = {
     Direction.EGRESS: ("from-", f"{WAITING}leaving"),
@@ -101,9 +101,9 @@ _DROPS = {
 """Direction -> how the names of chains begin whose last rule drops."""
 _OWN_ADDRESS = {Direction.EGRESS: "saddr", Direction.INGRESS: "daddr"}
 """Direction -> the address of the port's own end."""
-_TURNS = {Direction.EGRESS: ("original", "reply"), Direction.INGRESS: ("reply", "original")}
+TURNS = {Direction.EGRESS: ("original", "reply"), Direction.INGRESS: ("reply", "original")}
 """Direction -> which packets of a connection it is, if the port's end began it, and if the other one did."""
-_LABELS, _LABELS_UNOWNED = (120, 121), (122, 123)
+LABELS, _LABELS_UNOWNED = (120, 121), (122, 123)
 """Bits of a connection's label: that the port of the end that began it let a packet of it through, and that the port of
 the other end did. A port of which no addresses are known has bits of its own: anybody's packets make it set them."""
 UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
@@ -162,7 +162,7 @@ def _form(one: MemberSet) -> str:
 
 def port_chain(port: str, direction: Direction) -> str:
     """Of policies; `dropped` tells the direction by it."""
-    return f"{_WAYS[direction]}-{port}"
+    return f"{WAYS[direction]}-{port}"
 
 
 def _base(name: str, *, own: bool) -> TableChain:
@@ -237,25 +237,25 @@ def _owners(addresses: Mapping[IfName, Sequence[str]]) -> Iterator[tuple[str, Ta
 
 
 def _known(direction: Direction) -> str:
-    return f"known-{_WAYS[direction]}"
+    return f"known-{WAYS[direction]}"
 
 
 def _know(direction: Direction) -> Iterator[TableRule]:
     """Passes what is of a connection of which the port has let a packet through. What it dropped, conntrack may have
     noted all the same: a bridge floods a frame to other ports, too, and what the host routes is noted before it comes
     here."""
-    yield from _labelled(direction, _LABELS)
+    yield from _labelled(direction, LABELS)
     yield _rule("addresses are known", _match(_port(direction), f"@{ADDRESSLESS}", op="!="), {"return": None})
     yield from _labelled(direction, _LABELS_UNOWNED)
 
 
 def _labelled(direction: Direction, labels: Iterable[int]) -> Iterator[TableRule]:
-    for turn, label in zip(_TURNS[direction], labels, strict=True):
+    for turn, label in zip(TURNS[direction], labels, strict=True):
         yield _rule("let through before", _match(_ct("direction"), turn), _match(_ct("label"), label, op="in"), _ACCEPT)
 
 
 def _let(direction: Direction) -> str:
-    return f"let-{_WAYS[direction]}"
+    return f"let-{WAYS[direction]}"
 
 
 def _to_let(direction: Direction) -> Json:
@@ -267,13 +267,13 @@ def _let_through(direction: Direction) -> Iterator[TableRule]:
     for family, protocol in _IP.items():
         own = {"concat": [_payload(protocol, _OWN_ADDRESS[direction]), _port(direction)]}
         owned = _match(_meta("protocol"), protocol), _match(own, f"@{set_name(OWNED, family)}")
-        yield from _labelling(direction, _LABELS, *owned)
+        yield from _labelling(direction, LABELS, *owned)
     yield from _labelling(direction, _LABELS_UNOWNED, _match(_port(direction), f"@{ADDRESSLESS}"))
     yield _rule("", _ACCEPT)
 
 
 def _labelling(direction: Direction, labels: Iterable[int], *asked: Json) -> Iterator[TableRule]:
-    for turn, label in zip(_TURNS[direction], labels, strict=True):
+    for turn, label in zip(TURNS[direction], labels, strict=True):
         label_it = {"mangle": {"key": _ct("label"), "value": label}}
         yield _rule("let through", *asked, _match(_ct("direction"), turn), label_it)
 
