@@ -239,7 +239,7 @@ def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
 
 
 def test_the_pods_of_a_node_of_flannel_have_a_network_of_the_reference_plugin(tmp_path: Path) -> None:
-    one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidr=Cidr("10.52.3.0/24"))
+    one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidrs=[Cidr("10.52.3.0/24")])
     one.write_network(tmp_path / "net.d")
     (file,) = (tmp_path / "net.d").iterdir()
     (bridge,) = json.loads(file.read_text())["plugins"]

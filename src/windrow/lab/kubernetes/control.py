@@ -47,6 +47,8 @@ CONTROLLERS = (
 _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
+_SERVICES_OF_BOTH = "--service-cluster-ip-range=10.53.0.0/16,fd53::/112"
+"""Where pods have addresses of both families, so have Services. The last of an option's words counts."""
 _TO_PODS = "--enable-aggregator-routing=true"
 """A webhook is asked at the address of its pod: nobody serves those of Services on the control plane's host."""
 
@@ -65,6 +67,8 @@ class Control:
         wanted = scenario.kubernetes
         assert wanted is not None
         options = (*_OPTIONS, _TO_PODS) if wanted.controllers else _OPTIONS
+        if any(len(node.pod_cidrs) > 1 for node in scenario.nodes):
+            options = (*options, _SERVICES_OF_BOTH)
         self._plane = ControlPlane(
             DIRECTORY, lambda _: None, options, ground=ground, programs=paths, accounts=wanted.controllers
         )

@@ -23,12 +23,12 @@ POD_MTU = 1450
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flannel:
     """What a node's flannel is told. `conf`: the text of net-conf.json; `link`: whose address its tunnels begin at;
-    `pod_cidr`: of its pods, where it has any."""
+    `pod_cidrs`: of its pods, where it has any."""
 
     conf: str
     link: IfName
     kubeconfig: Path
-    pod_cidr: Cidr | None = None
+    pod_cidrs: Sequence[Cidr] = ()
 
     def command(self, program: str, directory: Path) -> list[str]:
         """With its configuration in a file of `directory`."""
@@ -45,7 +45,7 @@ class Flannel:
             "isDefaultGateway": True,
             "hairpinMode": True,
             "mtu": POD_MTU,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": self.pod_cidr}]]},
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": cidr}] for cidr in self.pod_cidrs]},
         }
         document = {"cniVersion": "1.0.0", "name": "cbr0", "plugins": [bridge]}
         records.make_place(directory, flush=False)
