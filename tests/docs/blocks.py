@@ -95,12 +95,15 @@ _MOVING = (
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b"), "N s"),
     (re.compile(r"\b\d+(?:ms|s|m|h|d)\b"), "Ns"),
     (re.compile(r"\btime=[\d.]+"), "time=N"),
+    (re.compile(r"(?<=\s)\d+\.\d(?=\s{2})"), "N"),
+    (re.compile(r"\b\d+\.\d+\.\d+-\d+-amd64\b"), "LINUX"),
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def settled(line: str, *, numbers: bool = False) -> str:
-    """Without what another run has otherwise: times, MAC addresses, process ids, and how far columns are apart.
+    """Without what another run has otherwise: times (a column of seconds, too), MAC addresses, process ids, Debian's
+    kernel of the day, and how far columns are apart.
     `numbers`: without any."""
     for pattern, word in _MOVING:
         line = pattern.sub(word, line)
