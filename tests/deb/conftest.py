@@ -42,7 +42,12 @@ class Debian:
         """What it says on both streams. `code`: None for any. `network`: it has that of this host."""
         own = ["--mount", "--pid", "--uts", *(() if network else ("--net",))]
         inside = ["unshare", *own, "--fork", f"--mount-proc={self.root}/proc"]
-        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "MANPAGER": "cat"}
+        env = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "HOME": "/root",
+            "MANPAGER": "cat",
+        }
         env["DEBIAN_FRONTEND"] = "noninteractive"
         env |= {name: value for name, value in os.environ.items() if network and _OF_FETCHING.match(name)}
         done = subprocess.run(
@@ -133,6 +138,7 @@ def a_debian(base: Path, place: Path) -> Iterator[Debian]:
             if target == place:
                 for directory in (upper, work, root):
                     directory.mkdir()
+        (root / "dev/fd").symlink_to("/proc/self/fd")
         yield Debian(root)
     finally:
         for target in reversed(done):
