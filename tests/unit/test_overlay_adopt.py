@@ -11,6 +11,7 @@ from tests.unit.clihost import CliHost
 from tests.unit.test_overlay import HEAD, host_network, mgmt, node
 
 from windrow.model.host import FdbEntry, Link, Route, Vxlan
+from windrow.model.ruletable import FORGED, RuleTable
 from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, Failure, SetLink
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
@@ -152,6 +153,16 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
     before = str(host.kernel)
     host.run("apply")
     assert str(host.kernel) == before
+
+
+def test_flannel_gets_it_back_without_the_rules_that_follow_the_nodes(host: Host) -> None:
+    """Left behind, with no agent that knows of a new node or address, they would drop its packets for ever."""
+    host.run("overlay", "adopt")
+    assert FORGED in host.kernel.policy_table.chains and host.kernel.policy_table.sets
+    said = host.run("overlay", "adopt", "--undo", "--dry-run")
+    assert "would be left" in said.stdout and FORGED in host.kernel.policy_table.chains
+    host.run("overlay", "adopt", "--undo")
+    assert host.kernel.policy_table == RuleTable()
 
 
 def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
