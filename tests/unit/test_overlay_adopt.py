@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
 from windrow.store.adopted import read_adopted
 from windrow.testing.builders import step
-from windrow.testing.fake import FakeKernel
+from windrow.testing.fake import Crashed, FakeKernel
 
 FLANNEL = IfName("flannel.1")
 BOOT = 3
@@ -174,6 +175,27 @@ def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch
     assert host.owned() and read_adopted(host.paths).marked == known != ()
     host.run("overlay", "adopt", "--undo")
     assert (host.owned(), read_adopted(host.paths).marked) == (False, ())
+
+
+@pytest.mark.parametrize(("back", "steps"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)])
+def test_killed_anywhere_it_goes_on_from_there(host: Host, back: bool, steps: int) -> None:
+    """While devices are marked or given back (a round that is killed is tests/agent's): the next round makes and cuts
+    off nothing, and the same command ends what it began."""
+    words = ("overlay", "adopt", "--undo") if back else ("overlay", "adopt")
+    if back:
+        host.run("overlay", "adopt")
+    before = host.index, {dst for dst, _ in host.routes()}
+    host.kernel.crash_after(steps)
+    with suppress(Crashed, AssertionError):  # the latter: it ends with another exit code
+        host.run(*words)
+    host.kernel.recover()
+    host.run("apply")
+    if host.owned() is back:
+        host.run(*words)
+    host.run("apply")
+    assert (host.index, {dst for dst, _ in host.routes()}) == before
+    assert host.owned() is not back
+    assert (FORGED in host.kernel.policy_table.chains) is not back
 
 
 def test_a_device_that_windrow_made_can_be_left_to_flannel_too(tmp_path: Path) -> None:
