@@ -238,6 +238,12 @@ def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
         flannel.net_conf({"a.yaml": text.replace("mgmt", "oob")})
 
 
+def test_each_flannel_has_a_node_and_a_key_of_its_own(tmp_path: Path) -> None:
+    one, other = (flannel.environment(node, tmp_path / node / "run") for node in ("n0", "n1"))
+    assert not set(one) & set(other)
+    assert f"WIREGUARD_KEY_FILE={tmp_path}/n1/run/flannel/wgkey" in other
+
+
 def test_the_pods_of_a_node_of_flannel_have_a_network_of_the_reference_plugin(tmp_path: Path) -> None:
     one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidrs=[Cidr("10.52.3.0/24")])
     one.write_network(tmp_path / "net.d")

@@ -53,9 +53,10 @@ class Flannel:
         records.write(path, json.dumps(document).encode(), mode=records.SHARED, flush="nothing")
 
 
-def environment(node: str) -> Sequence[str]:
-    """Whose Node is its own."""
-    return [f"NODE_NAME={node}"]
+def environment(node: str, runtime: Path) -> Sequence[str]:
+    """Whose Node is its own, and where its WireGuard key is: flannel's usual place, /run/flannel, below the node's own
+    `runtime`. Nodes of a lab share /run, and two hosts with one key are one peer to all others."""
+    return [f"NODE_NAME={node}", f"WIREGUARD_KEY_FILE={runtime / 'flannel/wgkey'}"]
 
 
 def net_conf(manifests: Mapping[str, str]) -> str:

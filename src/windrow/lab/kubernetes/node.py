@@ -123,7 +123,8 @@ class NodePrograms:
             self._run("kube-proxy", environment, self._proxy_command(self._plan.proxy_kubeconfig))
         if self._plan.flannel is not None:
             command = self._plan.flannel.command(self._programs[flannel.PROGRAM], self._root / "etc/kube-flannel")
-            self._run(flannel.PROGRAM, [*ENVIRONMENT, *flannel.environment(self._plan.name)], command)
+            own = flannel.environment(self._plan.name, self._root / "run")
+            self._run(flannel.PROGRAM, [*ENVIRONMENT, *own], command)
         elif self._plan.agent:
             self._run_windrow("agent", "agent")
 
