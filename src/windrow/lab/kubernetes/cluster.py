@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -282,6 +283,7 @@ def _suite_files(agnhost: Path) -> dict[str, bytes]:
     curl, nc, sh = map(str, IN_PODS.values())
     named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl, nc, sh], timeout_s=NAMES_S))
     files = {"/agnhost": agnhost.read_bytes(), "/bin/nc": Path(nc).read_bytes(), "/bin/sh": Path(sh).read_bytes()}
-    pair = certificates.make_authority(control.DIRECTORY, "localhost", days=CERTIFICATE_DAYS)
+    with tempfile.TemporaryDirectory() as place:
+        pair = certificates.make_authority(Path(place), "localhost", days=CERTIFICATE_DAYS)
     files |= {"/localhost.crt": pair.certificate, "/localhost.key": pair.key}
     return files | {path: Path(path).read_bytes() for path in (curl, *named)}
