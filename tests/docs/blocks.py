@@ -9,6 +9,7 @@ A comment before each block says where:
     <!-- tried in: this directory -->    the checkout, without a lab
     <!-- tried on: HOST, … -->           a Debian with a systemd of its own, prepared by tests/systemd/hosts/HOST
     <!-- tried on: a clean Debian -->    the root of tests/deb, in which no service runs
+    <!-- tried on: an API server -->     that of tests/kube, with ~/.kube/config
     <!-- output of: COMMAND -->          no prompts in it: what that command prints, in part
     <!-- not tried: REASON -->           its commands are only parsed
 

@@ -20,6 +20,8 @@ NOT_TRIED = frozenset(
         "docs/user/handover.md: it needs a cluster; tests/kube/test_handover.py goes this way",
         "docs/user/install.md: it fetches Windrow from a package index",
         "docs/user/install.md: it needs a service that runs; tests/systemd upgrades a package under one",
+        "docs/user/kubernetes.md: it fetches a package, and an agent runs until it is ended; "
+        "tests/kube runs agents on a kernel in memory",
         "docs/user/kubernetes.md: it needs a cluster",
         "docs/user/lab.md: it fetches a package",
         "docs/user/lab.md: it needs a whole Kubernetes; tests/klab types these",
