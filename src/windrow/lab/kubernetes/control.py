@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +36,13 @@ PORTS = (2379, 2380, 6443)
 """The usual ones: the host has a network namespace of its own."""
 READY_S = 300.0
 """30 s on an idle machine; User-Mode Linux has one processor, and others may use it, too."""
+APPLY_S, AGAIN_S = 120.0, 2.0
+"""So long an API server that does not answer is asked again, and so often."""
+_AWAY = re.compile(
+    r"Unable to connect to the server|TLS handshake timeout|connection re(?:fused|set)|i/o timeout|unexpected EOF"
+    r"|request timed out|Client\.Timeout|ServiceUnavailable|the server is currently unable"
+)
+"""What kubectl says where the server was not reached, or was too busy: nothing is wrong with the objects."""
 AGENTS = "windrow:agents"
 PROXY = "system:kube-proxy"
 """The user that Kubernetes itself gives what its kube-proxy needs."""
@@ -160,7 +169,8 @@ class Control:
         return self._there(lambda: self._plane.request("GET", path))
 
     def apply(self, texts: Mapping[str, str], place: Place) -> str:
-        """By kubectl, from `place`: file -> text. What kubectl said. Raises LabError with its complaints."""
+        """By kubectl, from `place`: file -> text. What kubectl said. Raises LabError with its complaints. A server that
+        is away is asked again for a while: whatever it took already it finds as it is to be."""
         if not texts:
             return ""
         directory = DIRECTORY / "manifests"
@@ -168,7 +178,14 @@ class Control:
         for file, text in texts.items():
             records.write(directory / file, text.encode(), mode=records.SHARED, flush="nothing")
         files = [word for file in texts for word in ("-f", str(directory / file))]
-        return self.kubectl(["apply", *files], place)
+        end = time.monotonic() + APPLY_S
+        while True:
+            try:
+                return self.kubectl(["apply", *files], place)
+            except LabError as error:
+                if time.monotonic() >= end or not _AWAY.search(str(error)):
+                    raise
+            time.sleep(AGAIN_S)
 
     def kubectl(self, words: Sequence[str], place: Place) -> str:
         """What it printed. Raises LabError."""
