@@ -52,7 +52,6 @@ test-flannel: setup ## a lab with nodes of real flannel in one overlay with Wind
 	@.venv/bin/python scripts/check flannel
 
 test-conformance: setup ## Kubernetes' own end-to-end suite against the lab's Kubernetes; the first time it is built (minutes)
-	@scripts/debian-packages curl netcat-openbsd
 	@.venv/bin/python scripts/conformance
 
 test-scale: setup ## 1,000 simulated nodes and 5,000 networks on one API server: what they ask of it, how long a change takes

@@ -62,6 +62,8 @@ class Passed:
 class Decided:
     universe: re.Pattern[str]
     groups: Sequence[Group]
+    sample: Sequence[re.Pattern[str]] = ()
+    """Of which specs the tests of every day have one each."""
 
     def by_group(self, specs: Iterable[str]) -> Mapping[str, Sequence[str]]:
         """The specs of the universe by the group that decides about them. Raises ValueError where nobody has."""
@@ -88,7 +90,7 @@ def decided(text: str) -> Decided:
         )
         for one in document["groups"]
     ]
-    return Decided(re.compile(document["universe"]), groups)
+    return Decided(re.compile(document["universe"]), groups, [re.compile(one) for one in document["sample"]])
 
 
 def listed(text: str) -> Sequence[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +16,17 @@ import pytest
 from tests.deb import packages
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / "build" / "debian-root.tar"
-NEEDED = ("bash-completion", "fish", "man-db", "python3-click", "python3-jinja2", "python3-yaml", "systemd", "zsh")
+NEEDED = (
+    *("bash-completion", "fish", "man-db", "python3-click", "python3-jinja2", "python3-venv", "python3-yaml"),
+    *("systemd", "zsh"),
+)
 """What the package needs, for the root has no network; and what looks at its units, pages and completion."""
+BASE = ROOT / "build" / f"debian-root-{hashlib.sha256(' '.join(NEEDED).encode()).hexdigest()[:8]}.tar"
+
+
+_OF_FETCHING = re.compile(r"PIP_|\w+_proxy$|SSL_CERT_FILE$", re.IGNORECASE)
+"""Where this host's pip has its packages from, and by whose word."""
+_HOSTS_OWN = ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt")
 
 
 class Debian:
@@ -26,11 +38,18 @@ class Debian:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
 
-    def run(self, *command: str, code: int | None = 0) -> str:
-        """What it says on both streams. `code`: None for any."""
-        inside = ["unshare", "--mount", "--pid", "--uts", "--net", "--fork", f"--mount-proc={self.root}/proc"]
-        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root", "MANPAGER": "cat"}
+    def run(self, *command: str, code: int | None = 0, network: bool = False) -> str:
+        """What it says on both streams. `code`: None for any. `network`: it has that of this host."""
+        own = ["--mount", "--pid", "--uts", *(() if network else ("--net",))]
+        inside = ["unshare", *own, "--fork", f"--mount-proc={self.root}/proc"]
+        env = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "HOME": "/root",
+            "MANPAGER": "cat",
+        }
         env["DEBIAN_FRONTEND"] = "noninteractive"
+        env |= {name: value for name, value in os.environ.items() if network and _OF_FETCHING.match(name)}
         done = subprocess.run(
             [*inside, "chroot", self.root, *command],
             stdin=subprocess.DEVNULL,
@@ -43,6 +62,15 @@ class Debian:
         )
         assert code in (None, done.returncode), f"{' '.join(command)}: {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    def may_fetch(self) -> None:
+        """It finds what this host finds."""
+        for name in _HOSTS_OWN:
+            if (Path("/") / name).exists():
+                target = self.root / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                shutil.copy(Path("/") / name, target)
 
     def install(self, package: Path) -> None:
         """By dpkg itself, which refuses what needs something that is not there."""
@@ -60,6 +88,16 @@ class Debian:
 @pytest.fixture(scope="session")
 def package() -> Path:
     return packages.built()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of this checkout."""
+    place = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", place, ROOT]
+    subprocess.run(command, check=True, timeout=600)
+    (found,) = place.glob("windrow-*.whl")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +138,7 @@ def a_debian(base: Path, place: Path) -> Iterator[Debian]:
             if target == place:
                 for directory in (upper, work, root):
                     directory.mkdir()
+        (root / "dev/fd").symlink_to("/proc/self/fd")
         yield Debian(root)
     finally:
         for target in reversed(done):

@@ -37,5 +37,20 @@ def test_a_reader_installs_and_removes_it(base: Path, package: Path, tmp_path: P
     assert "no packages found" in states[2]
 
 
+def test_a_reader_makes_an_environment_of_its_own(base: Path, wheel: Path, tmp_path: Path) -> None:
+    """With the checkout's Windrow, where the page has it from an index; all else comes from there."""
+    blocks = [block for block in all_blocks() if block.said("tried on:") == f"{PLACE} with its network"]
+    typed = [command.text for block in blocks for command in block.commands]
+    with a_debian(base, tmp_path) as debian:
+        debian.may_fetch()
+        shutil.copy(wheel, debian.root / "srv")
+        for text in typed:
+            text = text.replace("pip install windrow", f"pip install /srv/{wheel.name}")
+            print(debian.run("bash", "-c", text, network=True))
+        assert debian.run("/usr/local/bin/windrow", "--version").strip()
+        assert debian.path("/etc/systemd/system/windrow-agent.service").exists()
+        assert {path.name for path in debian.path("/opt/cni/bin").iterdir()} >= {"windrow", "windrow-bridge"}
+
+
 def _is_there(root: Path, name: str) -> bool:
     return any((root / place / name).exists() for place in ("usr/bin", "usr/sbin"))

@@ -6,11 +6,11 @@ A comment before each block says where:
                                          ships, or tests/docs/SCENARIO.yaml
     <!-- tried in: SCENARIO, after FILE -->  which tests/docs/FILE has prepared on node-0
     <!-- tried in: SCENARIO on NODE, NODE, after FILE -->  the same on each of these; the reader sits at the first one
-    <!-- tried in: this directory -->    the checkout, without a lab
+    <!-- tried in: this directory -->    the checkout, without a lab; `, after FILE`: in the shell that it has prepared
     <!-- tried on: HOST, … -->           a Debian with a systemd of its own, prepared by tests/systemd/hosts/HOST
-    <!-- tried on: a clean Debian -->    the root of tests/deb, in which no service runs
+    <!-- tried on: a clean Debian -->    the root of tests/deb, in which no service runs; `with its network`: it fetches
+    <!-- typed by: FILE -->              that test, which takes the commands from the page
     <!-- output of: COMMAND -->          no prompts in it: what that command prints, in part
-    <!-- not tried: REASON -->           its commands are only parsed
 
 `$` is a shell of this host, `#` one of the node that `windrow lab shell NODE` has entered (else node-0). A command
 without output below it has to end with exit code 0. `…` alone stands for any lines, and in a line for any text.
@@ -95,12 +95,15 @@ _MOVING = (
     (re.compile(r"\b\d+(?:\.\d+)? (?:ms|s|min|h)\b"), "N s"),
     (re.compile(r"\b\d+(?:ms|s|m|h|d)\b"), "Ns"),
     (re.compile(r"\btime=[\d.]+"), "time=N"),
+    (re.compile(r"(?<=\s)\d+\.\d(?=\s{2})"), "N"),
+    (re.compile(r"\b\d+\.\d+\.\d+-\d+-amd64\b"), "LINUX"),
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def settled(line: str, *, numbers: bool = False) -> str:
-    """Without what another run has otherwise: times, MAC addresses, process ids, and how far columns are apart.
+    """Without what another run has otherwise: times (a column of seconds, too), MAC addresses, process ids, Debian's
+    kernel of the day, and how far columns are apart.
     `numbers`: without any."""
     for pattern, word in _MOVING:
         line = pattern.sub(word, line)

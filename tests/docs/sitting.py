@@ -17,6 +17,7 @@ from tests.docs.blocks import ROOT, Command, agrees
 
 BIN = ROOT / ".venv" / "bin"
 ANSWER_S, BOOT_S, RUN_S = 120.0, 300.0, 600.0
+_LONG = re.compile(r"windrow lab (?:run|up)\b|make ")
 AGAIN_S = 15.0
 """So long a command that only looks is repeated until it shows what the page says: a reader types slower than an agent
 repairs."""
@@ -25,10 +26,12 @@ AGENT_UP = 'for _ in $(seq 60); do windrow status 2>/dev/null | grep -q "^the ag
 """And slower than an agent that was started in the background comes up."""
 _END = "@@ended:"
 _SHELL = re.compile(r"windrow lab shell ([a-z0-9-]+)")
-_AGENT = re.compile(r"windrow agent\b.*&")
+_AGENT = re.compile(r"windrow (?:--kubeconfig \S+ )?agent\b.*&")
 _OF_HOST = re.compile(r"(?<![\w.])/(?:etc/windrow|etc/cni|run/windrow|var/lib/windrow)\b")
 """Where Windrow has its files on a host of its own."""
-_OF_LAB = re.compile(r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|rename-nic)\b")
+_OF_LAB = re.compile(
+    r"\bwindrow lab (up|down|exec|shell|cable|break|mend|power-cut|boot|check|topology|rename-nic|kubectl|api-server)\b"
+)
 
 
 class Shell:
@@ -118,7 +121,8 @@ class Sitting:
             text = _OF_HOST.sub(lambda found: f"{self._root}{found[0]}", text)
         end = time.monotonic() + AGAIN_S
         while True:
-            printed, code = shell.run(text, RUN_S if "lab run" in text else BOOT_S if "lab up" in text else ANSWER_S)
+            limit_s = RUN_S if _LONG.search(text) else BOOT_S if "lab boot" in text else ANSWER_S
+            printed, code = shell.run(text, limit_s)
             if text.endswith("&") and command.output:
                 printed += shell.until(command.output, AGAIN_S)
             printed = [line.replace(self._root, "") if self._root else line for line in printed]
@@ -133,6 +137,14 @@ class Sitting:
                 said, found = "\n".join(command.output), "\n".join(printed)
                 return f"{text!r}\n-- the page says --\n{said}\n-- it printed (exit code {code}) --\n{found}\n"
             time.sleep(0.5)
+
+    def prepare(self, script: Path, nodes: Sequence[str]) -> None:
+        """By this script, on each of the nodes; none: in the shell of this host."""
+        for node in nodes or [""]:
+            self.node = node
+            shell = self.on_node() if node else self.host
+            printed, code = shell.run(f"source {shlex.quote(str(script))}", ANSWER_S)
+            assert code == 0, printed
 
     def on_node(self) -> Shell:
         if self.node not in self._nodes:
@@ -156,16 +168,14 @@ def sitting(
     lab: str | None, *, scenario: str = "", nodes: Sequence[str] = ("node-0",), after: Path | None = None
 ) -> Iterator[Sitting]:
     """`scenario`: is brought up first, unless the page does so. `nodes`: the reader sits at the first of them. `after`:
-    a script that prepares each."""
+    a script that prepares each, or without a lab the shell of this host."""
     found = Sitting(lab, nodes[0])
     try:
         if scenario:
             printed, code = found.host.run(f"windrow lab up {scenario} --name {lab}", BOOT_S)
             assert code == 0, printed
-        for node in nodes if after is not None else ():
-            found.node = node
-            printed, code = found.on_node().run(f"source {shlex.quote(str(after))}", ANSWER_S)
-            assert code == 0, printed
+        if after is not None:
+            found.prepare(after, nodes if lab else ())
         found.node = nodes[0]
         yield found
     finally:

@@ -16,7 +16,7 @@ PLACE = Path(__file__).parent
 LAB = f"docs-{os.getpid()}"
 """Of this run alone: in the end it is taken down by its name."""
 HERE = "this directory"
-_IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?: on (?P<nodes>[a-z0-9-]+(?:, [a-z0-9-]+)*))?(?:, after (?P<script>\S+))?")
+_IN = re.compile(r"(?P<scenario>[a-z0-9-]+)(?: on (?P<nodes>[a-z0-9-]+(?:, [a-z0-9-]+)*))?")
 
 
 def _sittings() -> Iterator[tuple[str, list[Block]]]:
@@ -38,16 +38,17 @@ def test_it_is_as_the_page_says(blocks: list[Block]) -> None:
 
 
 def _sitting_in(where: str, blocks: list[Block]) -> AbstractContextManager[Sitting]:
-    if where == HERE:
-        return sitting(None)
-    found = _IN.fullmatch(where)
+    here, _, script = where.partition(", after ")
+    after = PLACE / script if script else None
+    if here == HERE:
+        return sitting(None, after=after)
+    found = _IN.fullmatch(here)
     assert found is not None, f"{blocks[0].name}: where is {where!r}?"
-    scenario, script = found["scenario"], found["script"]
+    scenario = found["scenario"]
     does_so = any(command.text == f"windrow lab up {scenario}" for block in blocks for command in block.commands)
     ours = PLACE / f"{scenario}.yaml"
     scenario = str(ours) if ours.exists() else scenario
     nodes = found["nodes"].split(", ") if found["nodes"] else ["node-0"]
-    after = PLACE / script if script else None
     return sitting(LAB, scenario="" if does_so else scenario, nodes=nodes, after=after)
 
 

@@ -69,10 +69,15 @@ def scenario() -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(scenario: str, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def kernel() -> str:
+    return "auto"
+
+
+@pytest.fixture(scope="module")
+def lab(scenario: str, kernel: str, request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Up once for all tests of a module. The first run of all builds Kubernetes, and says so."""
     found = Lab(f"{Path(request.node.name).stem}-{os.getpid()}"[-31:].lstrip("-_."))
-    command = [*WINDROW, "lab", "up", "--name", found.name, scenario]
+    command = [*WINDROW, "lab", "up", "--kernel", kernel, "--name", found.name, scenario]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=UP_S, check=False)
     try:
         print(done.stderr)

@@ -167,8 +167,9 @@ class SharedKernel(FakeKernel):
 class Agent:
     """Of a node with four NICs, on a kernel in memory: the rounds, the connection and the loop are the real ones."""
 
-    def __init__(self, root: Path, access: Access, node: str = "n1") -> None:
+    def __init__(self, root: Path, access: Access, node: str = "n1", *, pools: bool = False) -> None:
         self.paths, self.kernel, self._access, self._node = Paths(root), SharedKernel(), access, node
+        self._pools = pools
         for name in ("eth0", "eth1", "eth2", "eth3"):
             self.kernel.add_nic(name, up=True)
         self.log = io.StringIO()
@@ -184,7 +185,13 @@ class Agent:
             watch=lambda _site, _checkpoint: Process(pid=2**22 - 1, started=1),
             open_kernel=lambda: self.kernel,
         )
-        self.connection = Connection(self._access, self._node, log, lambda: self.loop.news(reread=True, quiet_s=0.02))
+        self.connection = Connection(
+            self._access,
+            self._node,
+            log,
+            lambda: self.loop.news(reread=True, quiet_s=0.02),
+            pools=self._pools,
+        )
         self.keeper = Keeper(site, log, self.connection, [self.connection])
         self.loop = Loop(self.keeper, log=log, mono=time.monotonic, parts=(self.connection,), after=self._after)
         self._thread = threading.Thread(target=self.loop.run, name=f"agent of {self._node}", daemon=True)
@@ -218,9 +225,11 @@ class Agent:
 
 
 @contextlib.contextmanager
-def agent(root: Path, plane: ControlPlane, node: str = "n1", access: Access | None = None) -> Iterator[Agent]:
+def agent(
+    root: Path, plane: ControlPlane, node: str = "n1", access: Access | None = None, *, pools: bool = False
+) -> Iterator[Agent]:
     """`access`: None for one who may do everything."""
-    found = Agent(root, access or Access(kubeconfig=str(plane.kubeconfig())), node)
+    found = Agent(root, access or Access(kubeconfig=str(plane.kubeconfig())), node, pools=pools)
     found.start()
     try:
         yield found

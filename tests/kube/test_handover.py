@@ -3,15 +3,17 @@ commands that people use. What becomes of links under traffic is in tests/kernel
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.docs.blocks import ROOT, all_blocks
 from tests.kube.cluster import Agent, Api, document, nad, uplink, wait
-from tests.kube.harvester import REGISTRATIONS, SUB, Controllers, helm, registration, workload, write_chart
-from tests.kube.installed import ACCOUNTS, NAMESPACE, definitions, refusal, rendered, store, token
+from tests.kube.harvester import REGISTRATIONS, SUB, Controllers, helm, registration, write_chart
+from tests.kube.installed import definitions, refusal, token
 from tests.kube.test_manager import Replica, status
 
 from windrow.apps.cli.main import cli
@@ -120,12 +122,23 @@ def test_what_speaks_against_it_stops_it(plane: ControlPlane, controllers: Contr
     cluster.merge("VlanConfig", "oob", matched('["n1"]'))
 
 
-def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: Windrow, tmp_path: Path) -> None:
+def page() -> list[list[str]]:
+    """What docs/user/handover.md has its readers type, without the kubeconfig that it names."""
+    blocks = [block for block in all_blocks() if block.said("typed by:") == "tests/kube/test_handover.py"]
+    words = [shlex.split(command.text) for block in blocks for command in block.commands]
+    return [[word for word in one if word not in ("--kubeconfig", "admin.conf")] for one in words]
+
+
+def test_there_and_back(
+    plane: ControlPlane, controllers: Controllers, windrow: Windrow, place: Path, tmp_path: Path
+) -> None:
     cluster, before = Api(plane), specs(plane)
-    assert "nothing stands in the way" in windrow("handover", "check").output
+    check, begin, (program, *install), finish = page()
+    assert (check[0], begin[0], program, finish[0]) == ("windrow", "windrow", "helm", "windrow")
+    assert "nothing stands in the way" in windrow(*check[1:]).output
     assert specs(plane) == before and names.HARVESTER_WEBHOOK in registrations(plane), "it only looks"
 
-    windrow("handover", "begin")
+    windrow(*begin[1:])
     assert controllers.running() == set()
     order = [MANAGERS.name, AGENTS.name, WEBHOOKS.name]
     gone = [
@@ -138,8 +151,8 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
     said = windrow("handover", "finish", code=1).output
     assert "has said nothing" in said and "does not hold both locks" in said and "is not there: objects are" in said
 
-    # Windrow is installed: its accounts, its manager, and on the node its agent, which first marks what is there.
-    store(plane, (one for one in rendered("--set=handover.enabled=true") if one["kind"] in ACCOUNTS))
+    # Windrow is installed: its chart, its manager, and on the node its agent, which first marks what is there.
+    helm(plane, place, *(str(ROOT / word) if word == "deploy/chart" else word for word in install))
     node = harvesters(Agent(tmp_path / "n1", Access(kubeconfig=str(plane.kubeconfig()))))
     account = str(plane.kubeconfig(token(plane, "agent", "n1"), "agent"))
     session = Session(root=node.paths.root, node="n1", open_kernel=lambda: node.kernel, permitted=lambda: True)
@@ -157,7 +170,7 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
         wait(lambda: cluster.list("VlanStatus"), node.said)
         lease = ("--lease", "default/manager")
         wait(lambda: "not ready" not in windrow_said(windrow, *lease), lambda: windrow_said(windrow, *lease))
-        assert "all of it is Windrow's" in windrow("handover", *lease, "finish").output
+        assert "all of it is Windrow's" in windrow(finish[1], *lease, *finish[2:]).output
     finally:
         node.stop()
         manager.stop()
@@ -165,13 +178,9 @@ def test_there_and_back(plane: ControlPlane, controllers: Controllers, windrow: 
     assert node.kernel.interruptions == []
 
     # And back. Not beside Windrow's agents.
-    agents = workload(AGENTS)
-    agents["metadata"] = {"name": "windrow-agent", "labels": {"app.kubernetes.io/name": "windrow"}}
-    there = f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets"
-    plane.request("POST", there, agents)
     assert "helm uninstall windrow" in windrow("handover", "back", code=1).output
     assert controllers.running() == set()
-    plane.request("DELETE", f"{there}/windrow-agent")
+    helm(plane, place, "uninstall", "windrow")
     windrow("handover", *lease, "back")
     wait(lambda: controllers.running() == set(order))
     assert specs(plane) == before

@@ -49,7 +49,7 @@ from windrow.services.kubernetes.controlplane import ControlPlane
 
 GROUP = "/apis/network.harvesterhci.io/v1beta1"
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-WITH_POOLS = ("--set=manager.pools=true",)
+WITH_POOLS = ("--set=manager.pools=true", "--set=agent.pools=true")
 ALL_ON = (
     "--set=metrics.enabled=true",
     "--set=networkPolicy.enabled=true",
@@ -148,6 +148,7 @@ def _name(one: dict[str, Any]) -> tuple[str, str]:
         (("--set=agent.port=70000",), "port"),
         (("--set=manager.replicas=0",), "replicas"),
         (("--set=manager.pools=maybe",), "pools"),
+        (("--set=agent.pools=maybe",), "pools"),
         (("--set=image.digest=sha256:12",), "digest"),
         (("--set=webhook.relaxed=maybe",), "relaxed"),
     ],
@@ -180,6 +181,14 @@ def test_an_agent_is_confined_and_goes_one_by_one() -> None:
     assert set(probes) == {"/status"}, "/healthz says no where a NIC is broken, and a new start mends none"
     kinds = {one["kind"] for one in rendered()}
     assert not kinds & {"ServiceMonitor", "NetworkPolicy", "Secret"}
+
+
+def test_an_agent_may_read_pools_where_it_serves_them() -> None:
+    for words, wanted in ((), False), (WITH_POOLS, True):
+        (found,) = (one for one in rendered(*words) if _name(one) == ("DaemonSet", "windrow-agent"))
+        assert ("--pools" in found["spec"]["template"]["spec"]["containers"][0]["args"]) is wanted
+    more = granted(rendered(*WITH_POOLS), "agent") - granted(rendered(), "agent")
+    assert more == {("network.harvesterhci.io", "ippools", verb) for verb in ("list", "watch")}
 
 
 def test_a_manager_has_the_rights_for_pools_where_it_gives_their_addresses() -> None:
@@ -274,7 +283,7 @@ def test_an_agent_uses_all_that_it_may(installed: ControlPlane, log: Path, tmp_p
     cluster.merge("Node", "n1", {"metadata": {"labels": {"rack": "a"}}})
     cluster.make(document("ClusterNetwork", "oob"), uplink(nodeSelector={}), nad("v100", 100), monitor, host)
     installed.request("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", POLICY)
-    with agent(tmp_path, installed, access=access(installed, "agent", "n1")) as found:
+    with agent(tmp_path, installed, access=access(installed, "agent", "n1"), pools=True) as found:
         wait(lambda: cluster.list("VlanStatus"), found.said)
         wait(
             lambda: (cluster.get("HostNetworkConfig", "storage") or {}).get("status", {}).get("nodeStatus"), found.said

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.deb import packages
+from tests.docs.blocks import all_blocks
 from tests.systemd.computers import Debian
 from tests.systemd.conftest import Site
 
@@ -108,6 +109,22 @@ def test_an_upgrade_under_the_running_agent_loses_nothing(site: Site) -> None:
     assert asked(site.debian, "MainPID") != before, "the new one runs"
     assert network(site.debian) == shape
     print(f"upgraded: {train}")
+    assert not train.lost
+
+
+def test_what_the_page_says_of_an_upgrade_loses_nothing(site: Site) -> None:
+    """docs/user/install.md, "Upgrading": what a package has done, typed once more."""
+    before = asked(site.debian, "MainPID")
+    site.debian.ok("systemctl enable --now windrow-cni && mkdir -p /opt/cni/bin")
+    site.switch.begin_train(ADDRESS, rate=SLOW)
+    for block in all_blocks():
+        for command in block.commands if block.said("tried on:") == "bare" else ():
+            print(site.debian.ok(command.text, 300))
+    train = site.switch.end_train(rate=SLOW)
+    assert asked(site.debian, "MainPID") not in ("0", before), "another one runs"
+    assert site.debian.ok("systemctl is-active windrow-cni") == "active"
+    assert "windrow-bridge" in site.debian.ok("ls /opt/cni/bin")
+    print(f"restarted: {train}")
     assert not train.lost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -508,6 +509,41 @@ def test_what_the_api_did_not_take_it_takes_later(api: Api, teller: Teller, tmp_
     asked = len(api.asked)
     time.sleep(0.3)
     assert len(api.asked) == asked, "nobody is asked at rest"
+
+
+def test_many_pods_do_not_each_ask_an_api_that_is_away(
+    api: Api, teller: Teller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for two seconds, and none of them in a thread or in memory of its own."""
+    monkeypatch.setattr(telling, "AGAIN_S", 60.0)
+    api.there[STATUS_PATH] = SILENT
+    teller.start()
+    many = [replace(ONE, container_id=f"c{number}") for number in range(100)]
+    for one in many:
+        attached(Paths(tmp_path), one.container_id)
+        teller.attached(one)
+    assert len(left(tmp_path)) == len(many)
+    assert len(api.asked) <= 2, "one ADD, and perhaps the thread"
+
+
+def test_an_add_that_finds_the_api_well_again_has_all_others_told(
+    api: Api, tmp_path: Path, said: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "AGAIN_S", 60.0)
+    now = [0.0]
+    teller = Teller(api, Paths(tmp_path), said, lambda: now[0])
+    api.there[STATUS_PATH] = SILENT
+    teller.start()
+    for container in ("c1", "c2"):
+        attached(Paths(tmp_path), container)
+        teller.attached(replace(ONE, container_id=container))
+    api.there[STATUS_PATH] = {}
+    now[0] += 61
+    attached(Paths(tmp_path), "c3")
+    teller.attached(replace(ONE, container_id="c3"))
+    wait(lambda: not left(tmp_path))
+    teller.close()
+    assert said[-1] == "pods are told again"
 
 
 def test_the_next_server_tells_what_a_killed_one_has_not(api: Api, teller: Teller, tmp_path: Path) -> None:

@@ -96,6 +96,15 @@ def test_what_is_recorded_is_in_the_list() -> None:
     assert {name for name, specs in found.items() if specs} <= within
 
 
+def test_the_sample_of_every_day_is_five_specs_that_have_passed_three_of_them_about_policies() -> None:
+    known = decided(LIST.read_text())
+    there = known.by_group(passed(PASSED.read_text()))
+    found = [
+        (group, spec) for one in known.sample for group, specs in there.items() for spec in specs if one.search(spec)
+    ]
+    assert [group for group, _ in found] == ["pods", "dual stack", "policies", "policies", "policies"]
+
+
 # The runner ----------------------------------------------------------------------------------------
 
 

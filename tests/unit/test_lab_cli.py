@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from windrow.apps.cli.lab import reads_input
 from windrow.apps.cli.main import cli
 from windrow.lab import supervisor
 from windrow.services.kubernetes import parts
@@ -104,3 +105,23 @@ def test_the_name_of_a_lab_is_one_word(name: str) -> None:
     done = CliRunner().invoke(cli, ["lab", "exec", "--name", name, "node-0", "true"])
     assert done.exit_code == 2
     assert "is no name of a lab: use 1 to 32 letters" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reads"),
+    [
+        ("apply -f -", True),
+        ("apply -f- --server-side", True),
+        ("apply --filename=-", True),
+        ("apply -Rf -", True),
+        ("create secret generic a --from-file=/dev/stdin", True),
+        ("exec -i a -- sh", True),
+        ("exec --stdin a -- sh", True),
+        ("get pods -o wide", False),
+        ("apply -f nad.yaml", False),
+        ("delete -f nad-.yaml --wait=false", False),
+        ("exec a -- cat -", False),
+    ],
+)
+def test_a_kubectl_that_does_not_read_leaves_its_input_to_others(words: str, reads: bool) -> None:
+    assert reads_input(words.split()) is reads

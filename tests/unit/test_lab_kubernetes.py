@@ -16,9 +16,11 @@ from tests.kube.installed import ROOT, granted
 from windrow.apps.cli.main import cli
 from windrow.lab import picture
 from windrow.lab.errors import LabError
+from windrow.lab.guest.run import Place
 from windrow.lab.kernel.boot import Needs, boot
 from windrow.lab.kernel.machine import Guest
 from windrow.lab.kubernetes import cluster, control, flannel, image, programs
+from windrow.lab.kubernetes.control import Control
 from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
 from windrow.lab.scenario_file import Texts, parse, read
 from windrow.model.problems import ProblemsError
@@ -238,8 +240,14 @@ def test_flannel_gets_the_overlay_that_windrow_reads() -> None:
         flannel.net_conf({"a.yaml": text.replace("mgmt", "oob")})
 
 
+def test_each_flannel_has_a_node_and_a_key_of_its_own(tmp_path: Path) -> None:
+    one, other = (flannel.environment(node, tmp_path / node / "run") for node in ("n0", "n1"))
+    assert not set(one) & set(other)
+    assert f"WIREGUARD_KEY_FILE={tmp_path}/n1/run/flannel/wgkey" in other
+
+
 def test_the_pods_of_a_node_of_flannel_have_a_network_of_the_reference_plugin(tmp_path: Path) -> None:
-    one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidr=Cidr("10.52.3.0/24"))
+    one = flannel.Flannel(conf="{}", link=IfName("eth0"), kubeconfig=tmp_path, pod_cidrs=[Cidr("10.52.3.0/24")])
     one.write_network(tmp_path / "net.d")
     (file,) = (tmp_path / "net.d").iterdir()
     (bridge,) = json.loads(file.read_text())["plugins"]
@@ -386,3 +394,42 @@ def test_kubectl_and_the_api_server_are_of_a_lab_that_is_up() -> None:
         done = CliRunner().invoke(cli, ["lab", *words])
         assert done.exit_code == 1
         assert "there is no lab 'nobody'" in done.output
+
+
+AWAY = "Unable to connect to the server: net/http: TLS handshake timeout"
+WRONG = 'error validating "a.yaml": unknown field "spec.x"'
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[int, str, str]]:
+    """What kubectl does each time; the last one from then on."""
+    found: list[tuple[int, str, str]] = []
+    monkeypatch.setattr(control, "run_in", lambda *_: found.pop(0) if len(found) > 1 else found[0])
+    monkeypatch.setattr(control, "DIRECTORY", tmp_path)
+    monkeypatch.setattr(control, "AGAIN_S", 0.0, raising=False)
+    return found
+
+
+def applied() -> str:
+    return Control.apply(object.__new__(Control), {"a.yaml": "{}"}, Place(name="control"))
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(answers: list[tuple[int, str, str]]) -> None:
+    answers += [(1, "", AWAY), (1, "", AWAY), (0, "made", "")]
+    assert applied() == "made"
+
+
+def test_what_is_wrong_is_said_at_once(answers: list[tuple[int, str, str]]) -> None:
+    answers += [(1, "", WRONG), (0, "made", "")]
+    with pytest.raises(LabError, match=r"spec\.x"):
+        applied()
+    assert answers == [(0, "made", "")]
+
+
+def test_a_server_that_stays_away_is_not_asked_for_ever(
+    answers: list[tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "APPLY_S", 0.1, raising=False)
+    answers += [(1, "", AWAY)]
+    with pytest.raises(LabError, match="TLS handshake timeout"):
+        applied()

@@ -198,7 +198,7 @@ def test_machines_are_what_the_manifests_say() -> None:
     ]
     assert b.machine == Ref("VirtualMachineInstance", "vm-b", "team")
     assert scenario.vm_stations() == ("vm-a/default", "vm-a/data", "other/data")
-    assert scenario.nodes[0].pod_cidr == "10.52.0.0/24"
+    assert scenario.nodes[0].pod_cidrs == ("10.52.0.0/24",)
     reach, ways, _, matrix, _, lease, forged, recreate = scenario.checks
     assert isinstance(reach, Reach) and reach.sources == reach.targets == ("a", "vm-a/data", "other/data")
     assert isinstance(ways, Reach) and (ways.sources, ways.targets) == (("vm-a/default",), ("a",))

@@ -224,6 +224,17 @@ HOST = hnc(vid=100, ips={"n1": "10.1.0.11/24", "n2": "10.1.0.12/24"}, gateway="1
     ("route", "host", "found"),
     [
         ('{"mode":"auto","outdated":true}', HOST, '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1"}'),
+        (
+            '{"mode":"auto","connectivity":"DHCP failed"}',
+            HOST,
+            '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1"}',
+        ),
+        (
+            '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.9","connectivity":"true"}',
+            HOST,
+            '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1"}',
+        ),
+        ('{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivity":"false"}', HOST, None),
         ('{"mode":"auto"}', hnc(vid=100, ips={"n1": "10.1.0.11/24"}), '{"mode":"auto"}'),
         ('{"mode":"auto"}', hnc(vid=101, ips={"n1": "10.1.0.11/24"}, gateway="10.1.0.1"), '{"mode":"auto"}'),
         ('{"mode":"manual","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', HOST, None),

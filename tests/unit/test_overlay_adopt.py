@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from tests.unit.clihost import CliHost
 from tests.unit.test_overlay import HEAD, host_network, mgmt, node
 
 from windrow.model.host import FdbEntry, Link, Route, Vxlan
+from windrow.model.ruletable import FORGED, RuleTable
 from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, Failure, SetLink
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
 from windrow.store.adopted import read_adopted
 from windrow.testing.builders import step
-from windrow.testing.fake import FakeKernel
+from windrow.testing.fake import Crashed, FakeKernel
 
 FLANNEL = IfName("flannel.1")
 BOOT = 3
@@ -154,6 +156,16 @@ def test_and_back_it_is_as_it_was(host: Host) -> None:
     assert str(host.kernel) == before
 
 
+def test_flannel_gets_it_back_without_the_rules_that_follow_the_nodes(host: Host) -> None:
+    """Left behind, with no agent that knows of a new node or address, they would drop its packets for ever."""
+    host.run("overlay", "adopt")
+    assert FORGED in host.kernel.policy_table.chains and host.kernel.policy_table.sets
+    said = host.run("overlay", "adopt", "--undo", "--dry-run")
+    assert "would be left" in said.stdout and FORGED in host.kernel.policy_table.chains
+    host.run("overlay", "adopt", "--undo")
+    assert host.kernel.policy_table == RuleTable()
+
+
 def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run("overlay", "adopt")
     known = read_adopted(host.paths).marked
@@ -163,6 +175,27 @@ def test_what_is_not_given_back_is_tried_again_as_it_was(host: Host, monkeypatch
     assert host.owned() and read_adopted(host.paths).marked == known != ()
     host.run("overlay", "adopt", "--undo")
     assert (host.owned(), read_adopted(host.paths).marked) == (False, ())
+
+
+@pytest.mark.parametrize(("back", "steps"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)])
+def test_killed_anywhere_it_goes_on_from_there(host: Host, back: bool, steps: int) -> None:
+    """While devices are marked or given back (a round that is killed is tests/agent's): the next round makes and cuts
+    off nothing, and the same command ends what it began."""
+    words = ("overlay", "adopt", "--undo") if back else ("overlay", "adopt")
+    if back:
+        host.run("overlay", "adopt")
+    before = host.index, {dst for dst, _ in host.routes()}
+    host.kernel.crash_after(steps)
+    with suppress(Crashed, AssertionError):  # the latter: it ends with another exit code
+        host.run(*words)
+    host.kernel.recover()
+    host.run("apply")
+    if host.owned() is back:
+        host.run(*words)
+    host.run("apply")
+    assert (host.index, {dst for dst, _ in host.routes()}) == before
+    assert host.owned() is not back
+    assert (FORGED in host.kernel.policy_table.chains) is not back
 
 
 def test_a_device_that_windrow_made_can_be_left_to_flannel_too(tmp_path: Path) -> None:

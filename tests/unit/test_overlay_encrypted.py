@@ -154,6 +154,7 @@ def test_somebody_elses_device_is_left_alone() -> None:
     found = compiled(mgmt(PLAIN), A, B, facts=replace(OURS, links=OURS.links | {DEVICE}))
     (problem,) = found.problems
     assert problem.code == "overlay-of-others" and "end flanneld" in problem.hint and DEVICE in found.held
+    assert f"{DEVICE} along (one that was killed does not: delete it)" in problem.hint
 
 
 def test_an_ordinary_user_is_told_all_but_the_secret_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,8 @@ def _unfit(device: IfName, conf: NetConf, observed: Observed) -> Iterator[Proble
     """VNI and port are chosen when a device is made: another one would have to be made, and cut off the pods."""
     tunnel = observed.runtime[device].tunnel
     if conf.encrypted:
-        hint = "end flanneld on this node, which takes its device along; `windrow apply` makes another one"
+        hint = "end flanneld on this node, which takes its device along (one that was killed does not: delete it); "
+        hint += "`windrow apply` makes another one"
         yield _problem("in-the-way", f"{device} has a key of flanneld's, and cannot be taken over", hint)
     elif tunnel is None:
         kind = observed.state.links[device].kind

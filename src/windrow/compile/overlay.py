@@ -229,7 +229,7 @@ def _of_others(device: IfName, conf: NetConf) -> Problem:
     message = f"{what}: Windrow changes neither it nor the routes over it"
     hint = "take it over without losing a packet: windrow overlay adopt"
     if conf.encrypted:
-        hint = "end flanneld on this node, which takes its device along (its key is its own)"
+        hint = f"end flanneld on this node, which takes {device} along (one that was killed does not: delete it)"
     return _warning("overlay-of-others", message, hint)
 
 

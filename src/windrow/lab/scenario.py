@@ -64,22 +64,27 @@ class Cable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What an installer makes before Windrow comes: mgmt-bo, mgmt-br, and the node's address.
+    """What an installer makes before Windrow comes: mgmt-bo, mgmt-br, and the node's addresses.
 
-    `vid`: the address is on `mgmt-br.<vid>`; None: on `mgmt-br` itself. `plain`: an installer that knows nothing of
-    bonds and bridges; the address is on the first NIC, and the others are free.
+    `addresses`: of one family or of both; others know the node by the first. `vid`: they are on `mgmt-br.<vid>`; None:
+    on `mgmt-br` itself. `plain`: an installer that knows nothing of bonds and bridges; they are on the first NIC, and
+    the others are free.
     """
 
     nics: tuple[IfName, ...]
-    address: Cidr
+    addresses: tuple[Cidr, ...]
     mode: BondMode = BondMode.ACTIVE_BACKUP
     vid: int | None = None
     gateway: str = ""
     plain: bool = False
 
     @property
+    def address(self) -> Cidr:
+        return self.addresses[0]
+
+    @property
     def interface(self) -> IfName:
-        """The one with the address."""
+        """The one with the addresses."""
         if self.plain:
             return self.nics[0]
         return subinterface_of(MGMT, self.vid) if self.vid else bridge_of(MGMT)
@@ -91,8 +96,12 @@ class Node:
     nics: tuple[IfName, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     management: Management | None = None
-    pod_cidr: Cidr | None = None
-    """The addresses of its pods, and so of machines in the pod network."""
+    pod_cidrs: tuple[Cidr, ...] = ()
+    """The addresses of its pods, and so of machines in the pod network: of one family, or of both."""
+
+    @property
+    def has_ipv6(self) -> bool:
+        return self.management is not None and any(":" in address for address in self.management.addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

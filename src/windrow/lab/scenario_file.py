@@ -222,7 +222,7 @@ class _Reader:
             nics=self._ifnames(table, "nics"),
             labels=table.texts("labels"),
             management=self._management(table.table("management")) if "management" in table else None,
-            pod_cidr=pods.parsed(lambda text: Cidr(_network(text)), "address", "like 10.52.0.0/24") if pods else None,
+            pod_cidrs=_each(pods, lambda text: Cidr(_network(text)), "like 10.52.0.0/24") if pods else (),
         )
 
     def _management(self, table: Table) -> Management:
@@ -231,7 +231,7 @@ class _Reader:
         address = table.required("address")
         return Management(
             nics=self._ifnames(table, "nics"),
-            address=(address and address.parsed(_cidr, "address")) or Cidr("0.0.0.0/0"),
+            addresses=(_each(address, _cidr) if address else ()) or (Cidr("0.0.0.0/0"),),
             mode=(mode and mode.choice(BondMode)) or BondMode.ACTIVE_BACKUP,
             vid=table.integer("vlan", 2, VID_MAX, code="vid-range"),
             gateway=self._address(table, "gateway"),
@@ -624,6 +624,15 @@ def _ref(text: str) -> Ref:
     if not kind or len(rest) not in (1, 2) or not all(rest):
         raise ValueError(f"{text!r} is not KIND/NAME or KIND/NAMESPACE/NAME")
     return Ref(kind, rest[-1], rest[0] if len(rest) == 2 else "")
+
+
+def _each(field: Field, parse: Callable[[str], Cidr], hint: str = "") -> tuple[Cidr, ...]:
+    """One, or a list of one of each family."""
+    items = list(field.items()) if isinstance(field.value, list) else [field]
+    found = [cidr for item in items if (cidr := item.parsed(parse, "address", hint)) is not None]
+    if len(found) > len({ipaddress.ip_interface(cidr).version for cidr in found}):
+        field.wrong("address", f"{', '.join(found)}: of each family there can be one")
+    return tuple(found)
 
 
 def _cidr(text: str) -> Cidr:

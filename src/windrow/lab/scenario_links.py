@@ -118,7 +118,7 @@ class _Links:
     def _check_pods_of_flannel(self, wanted: Kubernetes) -> None:
         """The reference plugin gives them addresses, and asks nobody which."""
         for node in self._scenario.nodes:
-            if wanted.kubelets and node.name in wanted.flannel and node.pod_cidr is None:
+            if wanted.kubelets and node.name in wanted.flannel and not node.pod_cidrs:
                 said = "its pods, which flannel's overlay reaches, have no addresses"
                 self._wrong("kubernetes", f"spec.nodes[{node.name}]", said, "give it pod-cidr")
 

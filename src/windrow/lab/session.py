@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -398,12 +399,13 @@ def _objects(manifests: Mapping[str, str]) -> tuple[AnyObject, ...]:
 def _node_object(node: Node) -> NodeObject:
     labels = {"kubernetes.io/hostname": node.name, **node.labels}
     doc: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}}
-    cidrs = (node.pod_cidr,) if node.pod_cidr else ()
+    cidrs = node.pod_cidrs
     annotations: dict[str, str] = {}
     if cidrs:
         doc["spec"] = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
     if cidrs and node.management is not None:  # as its agent would say it of its end of the overlay
-        annotations = {FAMILIES[0].address: node.management.address.partition("/")[0]}
+        own = {ip_interface(address).version: str(ip_interface(address).ip) for address in node.management.addresses}
+        annotations = {family.address: own[family.version] for family in FAMILIES if family.version in own}
         doc["metadata"]["annotations"] = annotations
     meta = Meta(name=node.name, labels=labels, annotations=annotations)
     return NodeObject(meta=meta, doc=doc, pod_cidrs=cidrs)

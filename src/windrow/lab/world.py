@@ -219,13 +219,14 @@ class World:
 
     def _open(self, name: str) -> None:
         netns.create(name)
+        node = self.scenario.node(name)
         self._fds[name] = os.open(netns.RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
 
         def prepare() -> Rtnl:
             # Harvester's nodes have no IPv6; here it would send frames that nobody asked for into every capture.
-            for key in ("all", "default"):
+            for key in () if node and node.has_ipv6 else ("all", "default"):
                 _set(f"net/ipv6/conf/{key}/disable_ipv6", "1")
-            if not self.scenario.node(name):
+            if not node:
                 # An address is a card's: asked for by ARP on another one (of another VLAN), it is not there. By default
                 # Linux answers for all of a host's addresses on each card with one. A node is as a host of today is.
                 _set("net/ipv4/conf/all/arp_ignore", "1")
@@ -403,7 +404,7 @@ class World:
         mac = mac_of(End(node.name, node.management.nics[0]))
         management = replace(node.management, nics=tuple(IfName(called.get(nic, nic)) for nic in node.management.nics))
         if management.plain:
-            rtnl.run(links.add_addr(rtnl.index(management.interface), management.address))
+            _add_addresses(rtnl, management)
             _add_gateway(rtnl, management.gateway)
         else:
             _build_management(rtnl, management, mac)
@@ -526,7 +527,7 @@ def _build_management(rtnl: Rtnl, management: Management, mac: Mac) -> None:
         rtnl.run(links.add_vlans(rtnl.index(bridge), PortVlans(tagged=tagged), on_self=True))
         vlan = Link(name=management.interface, spec=VlanIf(parent=bridge, vid=management.vid))
         rtnl.run(*links.create_link(vlan, rtnl.index, group=_FOREIGN), links.set_link(vlan.name, up=True))
-    rtnl.run(links.add_addr(rtnl.index(management.interface), management.address))
+    _add_addresses(rtnl, management)
     _add_gateway(rtnl, management.gateway)
 
 
@@ -552,6 +553,11 @@ def _set_port_vlans(rtnl: Rtnl, port: str, vlans: PortVlans) -> None:
         rtnl.run(links.delete_vlans(index, VidSet.of([DEFAULT_PVID]), name=port))
     if vlans.all:
         rtnl.run(links.add_vlans(index, vlans, name=port))
+
+
+def _add_addresses(rtnl: Rtnl, management: Management) -> None:
+    index = rtnl.index(management.interface)
+    rtnl.run(*(links.add_addr(index, address) for address in management.addresses))
 
 
 def _add_gateway(rtnl: Rtnl, gateway: str) -> None:
@@ -580,4 +586,4 @@ def _vlan_words(port: Port) -> str:
 
 
 def _management_words(management: Management | None) -> str:
-    return f"; {management.address} on {management.interface}" if management else ""
+    return f"; {', '.join(management.addresses)} on {management.interface}" if management else ""

@@ -450,6 +450,15 @@ def with_tunnels(table: RuleTable, ends: Sequence[TunnelEnds]) -> RuleTable:
     return RuleTable(chains={**table.chains, FORGED: chain}, sets={**table.sets, **sets})
 
 
+def without_tunnels(table: RuleTable) -> RuleTable:
+    """What is left of that table where Windrow has no tunnels any more."""
+    ends = {set_name(_TUNNEL_ENDS, family) for family in _IP}
+    return RuleTable(
+        chains={name: chain for name, chain in table.chains.items() if name != FORGED},
+        sets={name: one for name, one in table.sets.items() if name not in ends},
+    )
+
+
 def _forged(ends: TunnelEnds) -> Iterator[TableRule]:
     """A guest has nothing to say to a tunnel, whatever address it says it has; and others are no nodes."""
     members = set_name(_TUNNEL_ENDS, ends.family)

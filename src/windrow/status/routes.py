@@ -22,8 +22,8 @@ Place = tuple[str, int]
 """A cluster network and a VID."""
 ASKERS = 3
 """So many nodes ask in a VLAN, one after the other: the first may be off, or plugged in wrongly."""
-PLACES_MAX, OFFERS_MAX, TEXT_MAX = 128, 4, 65536
-"""So much a node says at once: VLANs, offers of each, characters."""
+PLACES_MAX, SILENT_MAX, OFFERS_MAX, TEXT_MAX = 128, 256, 4, 65536
+"""So much a node says at once: VLANs where somebody answered, and where nobody did, offers of each, characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,24 @@ Heard = Mapping[Place, Sequence[Offered]]
 
 def offered(offer: DhcpOffer) -> Offered | None:
     """None: it does not say both."""
-    if not 0 < offer.prefix <= 32:
+    if not 0 <= offer.prefix <= 32:
         return None
-    network = ipaddress.ip_network(f"{offer.address}/{offer.prefix}", strict=False)
-    gateway = next((one for one in offer.routers if ipaddress.ip_address(one) in network), "")
+    network = ipaddress.IPv4Network(f"{offer.address}/{offer.prefix}", strict=False)
+    others = (one for one in offer.routers if one != offer.address)
+    gateway = next((one for one in others if _is_gateway(ipaddress.IPv4Address(one), network)), "")
     return Offered(server=offer.server, cidr=str(network), gateway=gateway) if gateway else None
+
+
+def _is_gateway(gateway: ipaddress.IPv4Address, network: ipaddress.IPv4Network) -> bool:
+    """A host of a subnet in which there may be others (RFC 3021: two in a /31, which has no broadcast address)."""
+    if not 0 < network.prefixlen < 32 or gateway not in network or _is_special(network.network_address):
+        return False
+    return network.prefixlen == 31 or gateway not in (network.network_address, network.broadcast_address)
+
+
+def _is_special(address: ipaddress.IPv4Address) -> bool:
+    """No router's: this host, loopback, link-local, multicast and above (RFC 6890, RFC 5771)."""
+    return int(address) < 1 << 24 or address.is_loopback or address.is_link_local or int(address) >= 224 << 24
 
 
 # Who asks, and where ------------------------------------------------------------------------------
@@ -109,12 +122,19 @@ def _turn(nodes: Mapping[str, int], vid: int, node: str) -> int | None:
 
 
 def text(heard: Heard) -> str:
-    """Empty: nothing."""
+    """Empty: nothing. Answers are forgotten once the networks have them, and others have their turn. Silence lasts: it
+    keeps no answer back."""
+    answered = sorted(place for place, offers in heard.items() if offers)[:PLACES_MAX]
+    silent = sorted(place for place, offers in heard.items() if not offers)[:SILENT_MAX]
     said = {
-        f"{network}/{vid}": [_document(one) for one in sorted(offers, key=lambda one: one.server)[:OFFERS_MAX]]
-        for (network, vid), offers in sorted(heard.items())[:PLACES_MAX]
+        f"{network}/{vid}": [_document(one) for one in sorted(heard[network, vid], key=_server)[:OFFERS_MAX]]
+        for network, vid in (*answered, *silent)
     }
     return json.dumps(said, separators=(",", ":")) if said else ""
+
+
+def _server(one: Offered) -> str:
+    return one.server
 
 
 def _document(one: Offered) -> dict[str, str | bool]:
@@ -127,20 +147,27 @@ def parse(said: str) -> Heard:
         return {}
     try:
         return dict(_places(json.loads(said)))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _places(document: Mapping[str, Sequence[Mapping[str, object]]]) -> Iterator[tuple[Place, Sequence[Offered]]]:
+def _places(document: Mapping[str, Sequence[object]]) -> Iterator[tuple[Place, Sequence[Offered]]]:
+    """What is wrong with one takes nothing from the others. Where all are wrong, nobody was asked."""
     for name, offers in document.items():
         network, _, vid = name.rpartition("/")
-        yield (network, int(vid)), tuple(map(_read, offers))
+        read = tuple(filter(None, map(_read, offers)))
+        if vid.isascii() and vid.isdigit() and (read or not offers):
+            yield (network, int(vid)), read
 
 
-def _read(one: Mapping[str, object]) -> Offered:
-    """Raises ValueError, KeyError."""
-    network, gateway = ipaddress.IPv4Network(str(one["cidr"])), ipaddress.IPv4Address(str(one["gateway"]))
-    if not network.prefixlen or gateway not in network:
-        raise ValueError(f"{gateway} is no gateway in {network}")
-    server = str(ipaddress.IPv4Address(str(one["server"])))
+def _read(one: object) -> Offered | None:
+    if not isinstance(one, dict):
+        return None
+    try:
+        network, gateway = ipaddress.IPv4Network(str(one["cidr"])), ipaddress.IPv4Address(str(one["gateway"]))
+        server = str(ipaddress.IPv4Address(str(one["server"])))
+    except (ValueError, KeyError):
+        return None
+    if not _is_gateway(gateway, network):
+        return None
     return Offered(server=server, cidr=str(network), gateway=str(gateway), answers=one.get("answers") is True)

@@ -76,7 +76,7 @@ class Routes:
     def ready(self, _fd: int) -> bool:
         now, clock = self._mono(), self._clock()
         if self._inquiry is None:
-            self._begin([place for place, at in self._due.items() if at <= now][:PLACES_MAX], now)
+            self._begin(self._next(now), now)
         if self._inquiry is not None and self._inquiry.work(now, clock):
             self._finish(self._inquiry, now, clock)
         return False
@@ -94,6 +94,11 @@ class Routes:
             self._inquiry = None
 
     # Asking -----------------------------------------------------------------------------------------------------------
+
+    def _next(self, now: float) -> list[Place]:
+        """Those that are due for the longest time: what could not be asked is due again before all others were."""
+        due = sorted((at, place) for place, at in self._due.items() if at <= now)
+        return [place for _, place in due[:PLACES_MAX]]
 
     def _begin(self, places: Sequence[Place], now: float) -> None:
         if places:

@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -255,8 +255,19 @@ def kubectl(words: tuple[str, ...], name: str) -> None:
             "this lab has no Kubernetes",
             hint="bring one up: windrow lab up kubernetes; or write `kubernetes: true` in the scenario's spec",
         )
-    terminal = Terminal(stdin=0, tty=os.isatty(0) and os.isatty(1))
+    on_terminal = os.isatty(0) and os.isatty(1)
+    terminal = Terminal(stdin=0 if on_terminal or reads_input(words) else None, tty=on_terminal)
     raise click.exceptions.Exit(_run(name, host, ["kubectl", *words], terminal))
+
+
+_INPUT = re.compile(r"-|-\w*f-|--?[\w-]+=-|.*/dev/stdin|-(?:i|it|ti)|--stdin(?:=true)?")
+"""Words by which kubectl reads its standard input: `-f -` in all its spellings, `exec -i`."""
+
+
+def reads_input(words: Sequence[str]) -> bool:
+    """Whether this kubectl does. What one that does not would be given is somebody else's, like a loop's of `read`."""
+    own = words[: words.index("--")] if "--" in words else words
+    return any(_INPUT.fullmatch(word) for word in own)
 
 
 @lab.command("api-server")

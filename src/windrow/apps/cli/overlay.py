@@ -18,7 +18,7 @@ from windrow.apps.cli.output import aside, complain, end_with, gate, nothing_cha
 from windrow.apps.cli.session import Session
 from windrow.apps.cli.situation import said_of, source_of, stored
 from windrow.apps.lock import HostLock
-from windrow.apps.marking import give_back, mark
+from windrow.apps.marking import LOCK_S, give_back, mark
 from windrow.apps.round import Policy, Stored, carry_out
 from windrow.apps.round.carry_out import not_permitted
 from windrow.apps.site import Site
@@ -32,9 +32,12 @@ from windrow.model.problems import Problem, ProblemsError
 from windrow.model.steps import Failure, Impact, Plan
 from windrow.model.wire import dump, yaml_text
 from windrow.model.wire.node import write
+from windrow.plan.policies import policy_unit
+from windrow.policy.nft import without_tunnels
 from windrow.render.plan import plan_text
 from windrow.rules import AS_STORED
 from windrow.store.adopted import read_adopted, write_adopted
+from windrow.store.memory import read_memory
 from windrow.store.paths import Paths
 
 EXAMPLES = """\b
@@ -172,10 +175,19 @@ def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
             raise ProblemsError([Problem(code="not-adopted", message=text, hint=hint)])
         failure = None
         if not dry_run:
-            _, failure = give_back(site, Adopted(marked=ones))
+            failure = _let_strangers_in(site) or give_back(site, Adopted(marked=ones))[1]
             if failure is None:  # else the next try has to know the group that each had
                 _forget(site.paths, adopted, ones)
     _told(session, ones, failure, "would be left to flanneld" if dry_run else "is left to flanneld")
+
+
+def _let_strangers_in(site: Site) -> Failure | None:
+    """Take the rules against forged packets away: they know the nodes of now, and flanneld tells them of no others. An
+    agent that runs would do so, too, once the devices are not Windrow's; there may be none."""
+    with HostLock(site.paths, timeout_s=LOCK_S):
+        table = site.kernel.policies(policed=read_memory(site.paths).policed).table
+        wanted = without_tunnels(table) if table is not None else None
+        return site.kernel.run(policy_unit(wanted, table).steps)
 
 
 def _forget(paths: Paths, adopted: Adopted, gone: Sequence[AdoptedLink]) -> None:

@@ -8,6 +8,7 @@ all the same, and the API is told as soon as it can be, be it by the next server
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -64,10 +65,11 @@ class Asked(Protocol):
 class Teller:
     """Writes `network-status`; a thread tries again what the API did not take."""
 
-    def __init__(self, mirror: Asked, paths: Paths, say: Say) -> None:
-        self._mirror, self._paths, self._say = mirror, paths, say
-        self._wake, self._closing = threading.Event(), False
-        self._trouble = ""
+    def __init__(self, mirror: Asked, paths: Paths, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+        self._mirror, self._paths, self._say, self._clock = mirror, paths, say, clock
+        self._wake, self._hurry, self._closing = threading.Event(), threading.Event(), False
+        self._trouble, self._failed = "", -math.inf
+        """What is wrong, and when the API last took nothing; -inf: it took the last one."""
         self._thread = threading.Thread(target=self._run, name="cni-telling", daemon=True)
 
     def start(self) -> None:
@@ -77,6 +79,7 @@ class Teller:
     def close(self) -> None:
         self._closing = True
         self._wake.set()
+        self._hurry.set()
         self._thread.join(CLOSE_S)
 
     def attached(self, one: Untold) -> None:
@@ -85,17 +88,26 @@ class Teller:
             untold.note(self._paths, one)
         except OSError as error:
             self._say(f"cannot note that pod {one.pod} is to be told: {error.strerror}")
-        if not self._told(one):
+        was_away = self._failed > -math.inf
+        # Of many ADDs one a second tries an API that is away: the others would wait as long, and in vain.
+        if self._clock() - self._failed < AGAIN_S or not self._told(one):
             self._wake.set()
+        elif was_away:
+            self._wake.set()
+            self._hurry.set()
 
     def _run(self) -> None:
         pause = AGAIN_S
         while not self._closing:
-            # One that is not taken ends the turn: the next would wait as long, and in vain.
-            well = all(self._told(one) for one in untold.all_of(self._paths))
-            self._wake.wait(None if well else pause)
             self._wake.clear()
-            pause = AGAIN_S if well else min(2 * pause, AGAIN_MAX_S)
+            self._hurry.clear()
+            # One that is not taken ends the turn: the next would wait as long, and in vain.
+            if all(self._told(one) for one in untold.all_of(self._paths)):
+                pause = AGAIN_S
+                self._wake.wait()
+            else:
+                self._hurry.wait(pause)
+                pause = min(2 * pause, AGAIN_MAX_S)
 
     def _told(self, one: Untold) -> bool:
         """Whether nothing is left to say of it."""
@@ -110,12 +122,14 @@ class Teller:
                 self._say(f"pod {one.pod} is not told which networks it has: {error.message}")
             elif error.code not in GONE:
                 self._note(error.message)
+                self._failed = self._clock()
                 return False
         except Exception as error:  # noqa: BLE001 - neither an ADD nor the thread ends by a mistake of ours
             self._note(f"Windrow itself failed: {type(error).__name__}: {error}")
             return False
         else:
             self._note("")
+            self._failed = -math.inf
         untold.forget(self._paths, one.container_id)
         return True
 

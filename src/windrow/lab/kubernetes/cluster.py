@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -23,7 +24,7 @@ from windrow.lab.vm.image import busybox
 from windrow.netlink import netns
 from windrow.netlink.addresses import dump_addresses
 from windrow.netlink.sock import Rtnl
-from windrow.services import process
+from windrow.services import certificates, process
 from windrow.store import records
 from windrow.store.attachments import AttachmentRecords
 from windrow.store.paths import Paths
@@ -34,6 +35,7 @@ PODS_S = 240.0
 LOOK_S = 2.0
 """At least. Each look is a handshake of TLS, a third of a second of the processor that all wait for."""
 NAMES_S = 30.0
+CERTIFICATE_DAYS = 30
 
 
 class Cluster:
@@ -51,7 +53,11 @@ class Cluster:
         self.kubelets, self._conformance = scenario.kubernetes.kubelets, scenario.kubernetes.conformance
         self._agents = scenario.kubernetes.agents
         self._flannel = self._flannels(scenario) if scenario.kubernetes.flannel else {}
-        self._addresses = {n.name: n.management.address.partition("/")[0] for n in scenario.nodes if n.management}
+        self._addresses = {
+            n.name: tuple(cidr.partition("/")[0] for cidr in n.management.addresses)
+            for n in scenario.nodes
+            if n.management
+        }
         self._programs, self._place, self._root = programs, place, root
         self._nodes: dict[str, NodePrograms] = {}
         self._images: list[Path] = []
@@ -81,11 +87,8 @@ class Cluster:
         if self.kubelets:
             self._images = [_make_image(control.DIRECTORY / "images/busybox.tar", IMAGES, {})]
         if self._conformance:
-            self._images.append(
-                _make_image(
-                    control.DIRECTORY / "images/suite.tar", SUITE_IMAGES, _suite_files(Path(self._programs["agnhost"]))
-                )
-            )
+            files = _suite_files(Path(self._programs["agnhost"]))
+            self._images.append(_make_image(control.DIRECTORY / "images/suite.tar", SUITE_IMAGES, files))
         self.control.start(nodes)
 
     def start_node(self, node: str) -> None:
@@ -109,7 +112,7 @@ class Cluster:
     def _made(self, node: str) -> NodePrograms:
         plan = Plan(
             name=node,
-            address=self._addresses[node],
+            addresses=self._addresses[node],
             windrow=str(BIN / "windrow"),
             windrow_kubeconfig=self.control.agent_kubeconfig(node),
             kubelet_kubeconfig=self.control.kubelet_kubeconfig(node) if self.kubelets else None,
@@ -125,7 +128,9 @@ class Cluster:
         assert scenario.kubernetes is not None
         conf, kubeconfig = net_conf(scenario.manifests), self.control.kubeconfig
         return {
-            node.name: Flannel(conf=conf, link=node.management.interface, kubeconfig=kubeconfig, pod_cidr=node.pod_cidr)
+            node.name: Flannel(
+                conf=conf, link=node.management.interface, kubeconfig=kubeconfig, pod_cidrs=node.pod_cidrs
+            )
             for node in scenario.nodes
             if node.name in scenario.kubernetes.flannel and node.management
         }
@@ -273,9 +278,12 @@ def _make_image(path: Path, starts: Mapping[str, image.Start], more: Mapping[str
 
 
 def _suite_files(agnhost: Path) -> dict[str, bytes]:
-    """What the suite's pods run beside busybox: agnhost, and curl, nc and sh of this host with their libraries. Raises
-    ServiceError."""
+    """What the suite's pods run beside busybox: agnhost, curl, nc and sh of this host with their libraries, and a
+    certificate that agnhost's image has for whoever serves HTTPS. Raises ServiceError."""
     curl, nc, sh = map(str, IN_PODS.values())
     named = re.findall(r"(/\S+) \(0x", process.run(["ldd", curl, nc, sh], timeout_s=NAMES_S))
     files = {"/agnhost": agnhost.read_bytes(), "/bin/nc": Path(nc).read_bytes(), "/bin/sh": Path(sh).read_bytes()}
+    with tempfile.TemporaryDirectory() as place:
+        pair = certificates.make_authority(Path(place), "localhost", days=CERTIFICATE_DAYS)
+    files |= {"/localhost.crt": pair.certificate, "/localhost.key": pair.key}
     return files | {path: Path(path).read_bytes() for path in (curl, *named)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +36,13 @@ PORTS = (2379, 2380, 6443)
 """The usual ones: the host has a network namespace of its own."""
 READY_S = 300.0
 """30 s on an idle machine; User-Mode Linux has one processor, and others may use it, too."""
+APPLY_S, AGAIN_S = 120.0, 2.0
+"""So long an API server that does not answer is asked again, and so often."""
+_AWAY = re.compile(
+    r"Unable to connect to the server|TLS handshake timeout|connection re(?:fused|set)|i/o timeout|unexpected EOF"
+    r"|request timed out|Client\.Timeout|ServiceUnavailable|the server is currently unable"
+)
+"""What kubectl says where the server was not reached, or was too busy: nothing is wrong with the objects."""
 AGENTS = "windrow:agents"
 PROXY = "system:kube-proxy"
 """The user that Kubernetes itself gives what its kube-proxy needs."""
@@ -47,6 +56,8 @@ CONTROLLERS = (
 _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
+_SERVICES_OF_BOTH = "--service-cluster-ip-range=10.53.0.0/16,fd53::/112"
+"""Where pods have addresses of both families, so have Services. The last of an option's words counts."""
 _TO_PODS = "--enable-aggregator-routing=true"
 """A webhook is asked at the address of its pod: nobody serves those of Services on the control plane's host."""
 
@@ -65,6 +76,8 @@ class Control:
         wanted = scenario.kubernetes
         assert wanted is not None
         options = (*_OPTIONS, _TO_PODS) if wanted.controllers else _OPTIONS
+        if any(len(node.pod_cidrs) > 1 for node in scenario.nodes):
+            options = (*options, _SERVICES_OF_BOTH)
         self._plane = ControlPlane(
             DIRECTORY, lambda _: None, options, ground=ground, programs=paths, accounts=wanted.controllers
         )
@@ -156,7 +169,8 @@ class Control:
         return self._there(lambda: self._plane.request("GET", path))
 
     def apply(self, texts: Mapping[str, str], place: Place) -> str:
-        """By kubectl, from `place`: file -> text. What kubectl said. Raises LabError with its complaints."""
+        """By kubectl, from `place`: file -> text. What kubectl said. Raises LabError with its complaints. A server that
+        is away is asked again for a while: whatever it took already it finds as it is to be."""
         if not texts:
             return ""
         directory = DIRECTORY / "manifests"
@@ -164,7 +178,14 @@ class Control:
         for file, text in texts.items():
             records.write(directory / file, text.encode(), mode=records.SHARED, flush="nothing")
         files = [word for file in texts for word in ("-f", str(directory / file))]
-        return self.kubectl(["apply", *files], place)
+        end = time.monotonic() + APPLY_S
+        while True:
+            try:
+                return self.kubectl(["apply", *files], place)
+            except LabError as error:
+                if time.monotonic() >= end or not _AWAY.search(str(error)):
+                    raise
+            time.sleep(AGAIN_S)
 
     def kubectl(self, words: Sequence[str], place: Place) -> str:
         """What it printed. Raises LabError."""

@@ -23,12 +23,12 @@ POD_MTU = 1450
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flannel:
     """What a node's flannel is told. `conf`: the text of net-conf.json; `link`: whose address its tunnels begin at;
-    `pod_cidr`: of its pods, where it has any."""
+    `pod_cidrs`: of its pods, where it has any."""
 
     conf: str
     link: IfName
     kubeconfig: Path
-    pod_cidr: Cidr | None = None
+    pod_cidrs: Sequence[Cidr] = ()
 
     def command(self, program: str, directory: Path) -> list[str]:
         """With its configuration in a file of `directory`."""
@@ -45,7 +45,7 @@ class Flannel:
             "isDefaultGateway": True,
             "hairpinMode": True,
             "mtu": POD_MTU,
-            "ipam": {"type": "host-local", "ranges": [[{"subnet": self.pod_cidr}]]},
+            "ipam": {"type": "host-local", "ranges": [[{"subnet": cidr}] for cidr in self.pod_cidrs]},
         }
         document = {"cniVersion": "1.0.0", "name": "cbr0", "plugins": [bridge]}
         records.make_place(directory, flush=False)
@@ -53,9 +53,10 @@ class Flannel:
         records.write(path, json.dumps(document).encode(), mode=records.SHARED, flush="nothing")
 
 
-def environment(node: str) -> Sequence[str]:
-    """Whose Node is its own."""
-    return [f"NODE_NAME={node}"]
+def environment(node: str, runtime: Path) -> Sequence[str]:
+    """Whose Node is its own, and where its WireGuard key is: flannel's usual place, /run/flannel, below the node's own
+    `runtime`. Nodes of a lab share /run, and two hosts with one key are one peer to all others."""
+    return [f"NODE_NAME={node}", f"WIREGUARD_KEY_FILE={runtime / 'flannel/wgkey'}"]
 
 
 def net_conf(manifests: Mapping[str, str]) -> str:

@@ -51,7 +51,7 @@ class Plan:
     one, until it comes as a pod."""
 
     name: str
-    address: str
+    addresses: Sequence[str]
     windrow: str
     windrow_kubeconfig: Path
     kubelet_kubeconfig: Path | None
@@ -123,7 +123,8 @@ class NodePrograms:
             self._run("kube-proxy", environment, self._proxy_command(self._plan.proxy_kubeconfig))
         if self._plan.flannel is not None:
             command = self._plan.flannel.command(self._programs[flannel.PROGRAM], self._root / "etc/kube-flannel")
-            self._run(flannel.PROGRAM, [*ENVIRONMENT, *flannel.environment(self._plan.name)], command)
+            own = flannel.environment(self._plan.name, self._root / "run")
+            self._run(flannel.PROGRAM, [*ENVIRONMENT, *own], command)
         elif self._plan.agent:
             self._run_windrow("agent", "agent")
 
@@ -229,7 +230,7 @@ class NodePrograms:
         document = {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "address": self._plan.address,
+            "address": self._plan.addresses[0],
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
@@ -249,7 +250,7 @@ class NodePrograms:
         records.write(path, json.dumps(document, indent=1).encode(), mode=records.SHARED, flush="nothing")
         return [
             *(self._programs["kubelet"], f"--config={path}", f"--kubeconfig={kubeconfig}"),
-            *(f"--hostname-override={self._plan.name}", f"--node-ip={self._plan.address}"),
+            *(f"--hostname-override={self._plan.name}", f"--node-ip={','.join(self._plan.addresses)}"),
         ]
 
     def _static_pods(self) -> Path:

@@ -31,6 +31,10 @@ ADMIN = "admin"
 MASTERS = "system:masters"
 LOOPBACK = "127.0.0.1"
 READY_S, ANSWER_S = 120.0, 30.0
+STARTS = 3
+"""Of a server that ends before it is ready. Where it gets too little of the processor, its hook for the addresses of
+Services gives up after a minute, and the server with it (Kubernetes, pkg/registry/core/rest/storage_core.go). kubelet
+or systemd would start it again, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,10 @@ class Ground:
 
 
 ON_LOOPBACK = Ground()
+
+
+def _runs(program: process.Program | None) -> bool:
+    return program is not None and program.died() is None
 
 
 class ControlPlane:
@@ -178,14 +186,20 @@ class ControlPlane:
     # Life -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """What does not run yet. It is ready when this returns. Raises ServiceError."""
+        """What does not run, or not any more. It is ready when this returns. Raises ServiceError."""
         end = time.monotonic() + self._ground.ready_s
-        if self._etcd is None:
+        if not _runs(self._etcd):
             self._etcd = self._run("etcd", self._etcd_command())
             self._wait(self._etcd, "etcd", self._etcd_is_there, end)
-        if self._server is None:
+        starts = 0
+        while not _runs(self._server):
+            starts += 1
             self._server = self._run("kube-apiserver", self._server_command())
-            self._wait(self._server, "kube-apiserver", self._server_is_ready, end)
+            try:
+                self._wait(self._server, "kube-apiserver", self._server_is_ready, end)
+            except ServiceError:
+                if _runs(self._server) or starts == STARTS:
+                    raise
 
     def stop_server(self, *, patience_s: float = 0.0) -> None:
         """The API is gone, its objects are not. `patience_s`: for it to end by itself."""

@@ -35,7 +35,7 @@ class Routes:
         for host in self._cluster.host_networks(nad.cluster_network or ""):
             usable = host.vid == nad.vid and not (host.meta.deleting or host.doubts)
             if usable and (found := _said(host)) is not None:
-                return replace(route, cidr=found[0], gateway=found[1], outdated=False)
+                return _told_by_hosts(route, *found)
         return None
 
     def _by_dhcp(self, nad: NetworkAttachmentDefinition, route: Layer3) -> Layer3 | None:
@@ -60,6 +60,13 @@ class Routes:
                     if routes.is_to_have(self._cluster, node, place[0]):
                         found.setdefault(place, []).extend(offers)
         return {place: sorted(offers, key=_order) for place, offers in found.items()}
+
+
+def _told_by_hosts(route: Layer3, cidr: str, gateway: str) -> Layer3:
+    """What was found out of another gateway, or of a DHCP server, says nothing of this one."""
+    still = route.gateway == gateway and route.connectivity != DHCP_FAILED and not route.outdated
+    connectivity = route.connectivity if still else ""
+    return replace(route, cidr=cidr, gateway=gateway, connectivity=connectivity, outdated=False)
 
 
 def _order(one: Offered) -> tuple[bool, str, str]:
