@@ -409,6 +409,10 @@ spec: {podSelector: {}}
 """
 
 
+LINK_LOCAL = "fe80::ff:fe00:a"
+"""The kernel's own, of the record's MAC address."""
+
+
 def test_a_host_without_nft_wants_rules_of_iptables() -> None:
     """For the ports of the default network, by the addresses that are known of them; and for the bridge of the first
     pod, which may not be there yet."""
@@ -418,7 +422,7 @@ def test_a_host_without_nft_wants_rules_of_iptables() -> None:
     assert wanted.of_iptables and bridges(wanted) == {"cni0", "wn-pods"}
     assert wanted.judged == {ports[0].host} and {port for port, _ in wanted.guarded} == {ports[0].host}
     words = [rule.expr[1] for rule in wanted.chains["arriving-by-host"].rules]
-    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.2", "fd00::2"]
+    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.2", "fd00::2", LINK_LOCAL]
     loaded(wanted)
 
 
@@ -431,7 +435,7 @@ def test_a_port_is_told_by_whatever_its_record_says_of_its_addresses(known: dict
         rule.expr[1]
         for rule in policy_table(world.cluster(world.loaded(POLICY), ()), facts).chains["arriving-by-host"].rules
     ]
-    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.9", "fd00::9"]
+    assert [one.split()[1] for one in words if one.startswith("-d")] == ["10.1.0.9", "fd00::9", LINK_LOCAL]
 
 
 @pytest.mark.parametrize(
