@@ -3,6 +3,7 @@ of the pod's, which the pod's own port never let through. And a pod that would s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -111,6 +112,25 @@ def test_what_its_own_port_let_through_goes_on(node: Node) -> None:
         assert heard(node, one, two)
         node.police(node.with_policy("x", CLOSED))
         assert heard(node, two, one) and heard(node, one, two)
+    node.police(RuleTable())
+
+
+def test_an_isolated_pod_does_not_go_on_in_a_helpers_name(node: Node) -> None:
+    """Two that are open have a connection, and it is no pod's of which neither address is."""
+    pod, helper, other = (node.address(one) for one in ("x/a", "y/a", "y/b"))
+    node.police(node.with_policy("x", CLOSED))
+    forget_all(node)
+    assert heard(node, helper, other) and heard(node, other, helper)
+    with node.of(pod).inside(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))) as ear:
+        ear.settimeout(WAIT_S)
+        put(node, pod, mac(node, other), packet(helper, other))
+        time.sleep(WAIT_S)
+        assert not node._drain(), "it left"
+        put(node, other, mac(node, pod), packet(other, helper))
+        with contextlib.suppress(TimeoutError):
+            while (frame := ear.recvfrom(2048))[1][2] == socket.PACKET_OUTGOING or b"help" not in frame[0]:
+                pass
+            raise AssertionError("it came")
     node.police(RuleTable())
 
 

@@ -241,17 +241,26 @@ def _known(direction: Direction) -> str:
 
 
 def _know(direction: Direction) -> Iterator[TableRule]:
-    """Passes what is of a connection of which the port has let a packet through. What it dropped, conntrack may have
-    noted all the same: a bridge floods a frame to other ports, too, and what the host routes is noted before it comes
-    here."""
-    yield from _labelled(direction, LABELS)
+    """Passes what is of a connection of which the port has let a packet through: its own address is of the connection,
+    for what others have let through is theirs. What it dropped, conntrack may have noted all the same: a bridge floods
+    a frame to other ports, too, and what the host routes is noted before it comes here."""
+    for family in _IP:
+        yield from _labelled(direction, LABELS, *_owned(family, direction))
     yield _rule("addresses are known", _match(_port(direction), f"@{ADDRESSLESS}", op="!="), {"return": None})
     yield from _labelled(direction, _LABELS_UNOWNED)
 
 
-def _labelled(direction: Direction, labels: Iterable[int]) -> Iterator[TableRule]:
+def _labelled(direction: Direction, labels: Iterable[int], *asked: Json) -> Iterator[TableRule]:
     for turn, label in zip(TURNS[direction], labels, strict=True):
-        yield _rule("let through before", _match(_ct("direction"), turn), _match(_ct("label"), label, op="in"), _ACCEPT)
+        carried = _match(_ct("direction"), turn), _match(_ct("label"), label, op="in")
+        yield _rule("let through before", *asked, *carried, _ACCEPT)
+
+
+def _owned(family: int, direction: Direction) -> tuple[Json, Json]:
+    """The packet is of this family, and the port has the address of its own end."""
+    protocol = _IP[family]
+    own = {"concat": [_payload(protocol, _OWN_ADDRESS[direction]), _port(direction)]}
+    return _match(_meta("protocol"), protocol), _match(own, f"@{set_name(OWNED, family)}")
 
 
 def _let(direction: Direction) -> str:
@@ -264,10 +273,8 @@ def _to_let(direction: Direction) -> Json:
 
 def _let_through(direction: Direction) -> Iterator[TableRule]:
     """Passes, and is written down where the address is the port's: in another one's name nobody lets through."""
-    for family, protocol in _IP.items():
-        own = {"concat": [_payload(protocol, _OWN_ADDRESS[direction]), _port(direction)]}
-        owned = _match(_meta("protocol"), protocol), _match(own, f"@{set_name(OWNED, family)}")
-        yield from _labelling(direction, LABELS, *owned)
+    for family in _IP:
+        yield from _labelling(direction, LABELS, *_owned(family, direction))
     yield from _labelling(direction, _LABELS_UNOWNED, _match(_port(direction), f"@{ADDRESSLESS}"))
     yield _rule("", _ACCEPT)
 
