@@ -83,6 +83,11 @@ class Management:
         return self.addresses[0]
 
     @property
+    def ips(self) -> tuple[str, ...]:
+        """The addresses without their lengths."""
+        return tuple(cidr.partition("/")[0] for cidr in self.addresses)
+
+    @property
     def interface(self) -> IfName:
         """The one with the addresses."""
         if self.plain:

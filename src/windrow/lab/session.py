@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from ipaddress import ip_interface
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -404,7 +404,7 @@ def _node_object(node: Node) -> NodeObject:
     if cidrs:
         doc["spec"] = {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)}
     if cidrs and node.management is not None:  # as its agent would say it of its end of the overlay
-        own = {ip_interface(address).version: str(ip_interface(address).ip) for address in node.management.addresses}
+        own = {ip_address(one).version: one for one in node.management.ips}
         annotations = {family.address: own[family.version] for family in FAMILIES if family.version in own}
         doc["metadata"]["annotations"] = annotations
     meta = Meta(name=node.name, labels=labels, annotations=annotations)

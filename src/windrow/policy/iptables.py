@@ -13,6 +13,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -181,14 +182,15 @@ def _told(judged: Collection[_Judged], bridges: Iterable[str]) -> dict[str, Tabl
 def _base_chains(judged: Collection[_Judged], bridges: Collection[str]) -> dict[str, TableChain]:
     """A frame goes from `leaving` by its port's chain to `arrive`, and there by the chain of the port that it is for;
     a port that is in none has not been judged."""
+    out, into = Direction.EGRESS, Direction.INGRESS
     made = {
         FIRST: _both(lambda family: _first(family, bridges)),
         "arrive": _alike(*_arrive(bridges)),
         "arriving-by-host": _both(lambda family: _routed(family, judged)),
-        **_by_name("leaving", judged, _leaving, _not_judged("leaving"), (*_unjudged(_OUT_BY, "leaving"), *_BY_NO_PORT)),
-        **_by_name("arriving", judged, _arriving, _not_judged("arriving"), (*_unjudged(_IN_BY, "arriving"), _NO_PODS)),
-        **_by_name("let-from", _isolated(judged, Direction.EGRESS), _let_from, _FOREIGN, (_FOREIGN,)),
-        **_by_name("let-to", _isolated(judged, Direction.INGRESS), _let_to, _FOR_ANOTHER, (_ROUTED, _FOR_ANOTHER)),
+        **_by_name("leaving", judged, _leaving, _not_judged("leaving"), (_unjudged("leaving"), *_BY_NO_PORT)),
+        **_by_name("arriving", judged, _arriving, _not_judged("arriving"), (_unjudged("arriving"), _NO_PODS)),
+        **_by_name("let-from", _isolated(judged, out), partial(_let, out), _FOREIGN, (_FOREIGN,)),
+        **_by_name("let-to", _isolated(judged, into), partial(_let, into), _FOR_ANOTHER, (_ROUTED, _FOR_ANOTHER)),
     }
     for direction in Direction:
         made[_chain_name("known", direction)] = _alike(*_known(direction))
@@ -298,9 +300,9 @@ def _not_judged(way: str) -> _Line:
     return "not judged yet", f"-g {PREFIX}{WAITING}{way}"
 
 
-def _unjudged(by: str, way: str) -> tuple[_Line]:
+def _unjudged(way: str) -> _Line:
     note, words = _not_judged(way)
-    return ((note, f"{by.format(_PORTS)} {words}"),)
+    return note, f"{_BY[way].format(_PORTS)} {words}"
 
 
 # What is established: as `policy.nft` has it --------------------------------------------------------
@@ -327,14 +329,10 @@ def _turn(turn: str) -> str:
     return f"-m conntrack --ctdir {turn.upper()}"
 
 
-def _let_from(port: _Judged, family: int) -> Iterator[_Line]:
-    label = f"-g {PREFIX}{_chain_name('label', Direction.EGRESS)}"
-    yield from (("let through", f"-s {one} {_OUT_BY.format(port.name)} {label}") for one in port.of(family))
-
-
-def _let_to(port: _Judged, family: int) -> Iterator[_Line]:
-    label = f"-g {PREFIX}{_chain_name('label', Direction.INGRESS)}"
-    yield from (("let through", f"-d {one} {_IN_BY.format(port.name)} {label}") for one in port.of(family))
+def _let(direction: Direction, port: _Judged, family: int) -> Iterator[_Line]:
+    by = _BY[_chain_name("let", direction)].format(port.name)
+    label = f"-g {PREFIX}{_chain_name('label', direction)}"
+    yield from (("let through", f"{_OWN[direction]} {one} {by} {label}") for one in port.of(family))
 
 
 # Of policies ----------------------------------------------------------------------------------------

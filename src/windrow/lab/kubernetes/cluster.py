@@ -53,11 +53,7 @@ class Cluster:
         self.kubelets, self._conformance = scenario.kubernetes.kubelets, scenario.kubernetes.conformance
         self._agents = scenario.kubernetes.agents
         self._flannel = self._flannels(scenario) if scenario.kubernetes.flannel else {}
-        self._addresses = {
-            n.name: tuple(cidr.partition("/")[0] for cidr in n.management.addresses)
-            for n in scenario.nodes
-            if n.management
-        }
+        self._addresses = {n.name: n.management.ips for n in scenario.nodes if n.management}
         self._programs, self._place, self._root = programs, place, root
         self._nodes: dict[str, NodePrograms] = {}
         self._images: list[Path] = []

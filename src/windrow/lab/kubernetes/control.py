@@ -25,7 +25,7 @@ from windrow.model.objects import (
 )
 from windrow.netlink import netns
 from windrow.services import process
-from windrow.services.kubernetes.controlplane import ADMIN, ControlPlane, Ground
+from windrow.services.kubernetes.controlplane import ADMIN, SERVICES, ControlPlane, Ground
 from windrow.store import records
 
 T = TypeVar("T")
@@ -56,8 +56,8 @@ CONTROLLERS = (
 _RBAC = "rbac.authorization.k8s.io"
 _OPTIONS = ("--kubelet-preferred-address-types=InternalIP", "--enable-admission-plugins=NodeRestriction")
 """Addresses of nodes are asked of nobody's DNS; and a kubelet may write what is its own node's."""
-_SERVICES_OF_BOTH = "--service-cluster-ip-range=10.53.0.0/16,fd53::/112"
-"""Where pods have addresses of both families, so have Services. The last of an option's words counts."""
+_SERVICES_OF_BOTH = f"{SERVICES},fd53::/112"
+"""Where pods have addresses of both families, so have Services."""
 _TO_PODS = "--enable-aggregator-routing=true"
 """A webhook is asked at the address of its pod: nobody serves those of Services on the control plane's host."""
 
@@ -69,15 +69,19 @@ class Control:
         host = scenario.control_plane
         assert host is not None and host.address is not None  # scenario_links sees to it
         self._host, self._nodes = host, [node.name for node in scenario.nodes]
+        both = any(len(node.pod_cidrs) > 1 for node in scenario.nodes)
         ground = Ground(
-            address=host.address.partition("/")[0], ports=PORTS, stays=True, environment=ENVIRONMENT, ready_s=READY_S
+            address=host.address.partition("/")[0],
+            ports=PORTS,
+            stays=True,
+            environment=ENVIRONMENT,
+            services=_SERVICES_OF_BOTH if both else SERVICES,
+            ready_s=READY_S,
         )
         paths = {name: Path(path) for name, path in programs.items()}
         wanted = scenario.kubernetes
         assert wanted is not None
         options = (*_OPTIONS, _TO_PODS) if wanted.controllers else _OPTIONS
-        if any(len(node.pod_cidrs) > 1 for node in scenario.nodes):
-            options = (*options, _SERVICES_OF_BOTH)
         self._plane = ControlPlane(
             DIRECTORY, lambda _: None, options, ground=ground, programs=paths, accounts=wanted.controllers
         )

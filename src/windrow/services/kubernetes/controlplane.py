@@ -30,6 +30,7 @@ from windrow.services.kubernetes import parts
 ADMIN = "admin"
 MASTERS = "system:masters"
 LOOPBACK = "127.0.0.1"
+SERVICES = "10.53.0.0/16"
 READY_S, ANSWER_S = 120.0, 30.0
 STARTS = 3
 """Of a server that ends before it is ready. Where it gets too little of the processor, its hook for the addresses of
@@ -49,6 +50,8 @@ class Ground:
     """Whether it goes on after the thread that started it: somebody else ends it."""
     environment: Sequence[str] = ()
     """For its programs: `NAME=value`."""
+    services: str = SERVICES
+    """The addresses of Services: a network, or one of each family with a comma between."""
     ready_s: float = READY_S
     """How long it may take to start."""
 
@@ -255,7 +258,7 @@ class ControlPlane:
             *(f"--bind-address={self._ground.address}", f"--secure-port={self._ports[2]}"),
             f"--advertise-address={self._ground.address}",
             f"--cert-dir={self._directory / 'certificates'}",
-            "--service-cluster-ip-range=10.53.0.0/16",
+            f"--service-cluster-ip-range={self._ground.services}",
             f"--service-account-issuer={self.url}",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
