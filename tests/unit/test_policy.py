@@ -246,13 +246,13 @@ def test_a_port_that_nobody_has_judged_is_closed_both_ways() -> None:
 
 def test_a_port_of_a_namespace_without_policies_is_let_through_by_the_kernels_word() -> None:
     """`create` fails where the member is there already, and with it all of the transaction."""
-    said = json.loads(let_through("veth1", "a-namespace-with-a-long-name"))["nftables"]
-    assert [next(iter(one)) for one in said] == ["create", "delete", "add"]
-    (asked,) = said[0]["create"]["element"]["elem"]
+    said = let_through("veth1", "a-namespace-with-a-long-name")
+    assert [one.verb for one in said] == ["create", "delete", "add"]
+    asked = said[0].member
     policies = [world.policy("x", "{podSelector: {}}")]
     long = [replace(policies[0], meta=Meta(name="p", namespace="a-namespace-with-a-long-name"))]
-    assert table(compile_policies(world.cluster(long, THERE), [])).sets["namespaces"].members == {asked}
-    assert [next(iter(one)) for one in json.loads(let_through("veth1", ""))["nftables"]] == ["add"]
+    assert table(compile_policies(world.cluster(long, THERE), [])).sets[said[0].set].members == {asked}
+    assert [one.verb for one in let_through("veth1", "")] == ["add"]
 
 
 def test_before_the_first_round_no_pod_is_let_through() -> None:

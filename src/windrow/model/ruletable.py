@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from enum import StrEnum
 from typing import Any
 
 from windrow.model.lazy import dataclass
@@ -68,6 +69,23 @@ class TableSet:
 
     form: str
     members: frozenset[str] = frozenset()
+
+
+class Verb(StrEnum):
+    """`create`: refused (EEXIST) where it is a member already; `delete`: refused (ENOENT) where it is none."""
+
+    CREATE = "create"
+    ADD = "add"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChange:
+    """Of a set of NAMES."""
+
+    verb: Verb
+    set: str
+    member: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

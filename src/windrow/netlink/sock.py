@@ -141,8 +141,24 @@ class Rtnl:
         self._send(packed, messages[0].doing)
         return self._answers(first, messages)
 
+    def transaction(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
+        """All messages, or none (`nfnetlink_rcv_batch`). Raises the first KernelError."""
+        first = self._sequence + 1
+        packed = self._pack(begin, NLM_F_REQUEST)
+        packed += b"".join(self._pack(message, NLM_F_REQUEST | NLM_F_ACK) for message in messages)
+        self._send(packed + self._pack(end, NLM_F_REQUEST), messages[0].doing)
+        answers = self._heard(first, (begin, *messages))
+        answers.setdefault(first, None)  # the kernel answers it only where nothing came of the whole
+        for failure in _each(answers, first, (begin, *messages)):
+            if failure is not None:
+                raise failure
+
     def _answers(self, first: int, messages: Sequence[Message]) -> list[KernelError | None]:
         """Of messages that were sent, the first one with this number."""
+        return _each(self._heard(first, messages), first, messages)
+
+    def _heard(self, first: int, messages: Sequence[Message]) -> dict[int, KernelError | None]:
+        """The answers that there are, by number."""
         answers: dict[int, KernelError | None] = {}
         while len(answers) < len(messages):
             try:
@@ -157,10 +173,7 @@ class Rtnl:
                 if type_ == NLMSG_ERROR and sequence >= first:
                     message = messages[sequence - first]
                     answers[sequence] = _read_error(data, start, end, flags, message)
-        for sequence, message in enumerate(messages, first):
-            if sequence not in answers:
-                answers[sequence] = errors.of(errno.ENOBUFS, message.doing, "the kernel's answer was lost")
-        return [answers[first + n] for n in range(len(messages))]
+        return answers
 
     # Asking ---------------------------------------------------------------------------------------
 
@@ -258,6 +271,12 @@ class Rtnl:
         if got & socket.MSG_TRUNC:
             raise errors.of(errno.EMSGSIZE, "read the kernel's answer")
         return data
+
+
+def _each(answers: dict[int, KernelError | None], first: int, messages: Sequence[Message]) -> list[KernelError | None]:
+    lost = {number: message for number, message in enumerate(messages, first) if number not in answers}
+    lacking = {n: errors.of(errno.ENOBUFS, one.doing, "the kernel's answer was lost") for n, one in lost.items()}
+    return [lacking[number] if number in lost else answers[number] for number in range(first, first + len(messages))]
 
 
 def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:

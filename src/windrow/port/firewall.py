@@ -13,40 +13,29 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from windrow.model.lazy import dataclass
-from windrow.model.ruletable import JUDGED, NAMESPACES, POLICY_TABLE, member_of_namespace
+from windrow.model.ruletable import JUDGED, NAMESPACES, MemberChange, Verb, member_of_namespace
 from windrow.port.result import family_of
 
 # Network policies -----------------------------------------------------------------------------------
 
 
-def let_through(port: str, namespace: str) -> str:
-    """For `nft -j -f`: the port need not be judged by a round, for no policy can be about it: its pod is of this
-    namespace, which has none. Empty: it is of no pod.
+def let_through(port: str, namespace: str) -> tuple[MemberChange, ...]:
+    """The port need not be judged by a round, for no policy can be about it: its pod is of this namespace, which has
+    none. Empty: it is of no pod.
 
     Where the namespace has policies the kernel refuses all of it (EEXIST), so no round comes between asking and doing;
     where there is no table that says so, too (ENOENT)."""
-    asked = _asked(NAMESPACES, member_of_namespace(namespace)) if namespace else ()
-    return program(*asked, {"add": _member(JUDGED, port)})
+    if not namespace:
+        return (MemberChange(Verb.ADD, JUDGED, port),)
+    member = member_of_namespace(namespace)
+    asked = (MemberChange(verb, NAMESPACES, member) for verb in (Verb.CREATE, Verb.DELETE))
+    return (*asked, MemberChange(Verb.ADD, JUDGED, port))
 
 
-def closed_anew(port: str) -> str:
-    """For `nft -j -f`: whoever had this port's name before was judged, and this one is not. Refused (ENOENT) where that
-    is so already."""
-    return program({"delete": _member(JUDGED, port)})
-
-
-def asks_whether_judged(port: str) -> str:
-    """For `nft -j -f`: refused (EEXIST) where the port is judged; nothing changes."""
-    return program(*_asked(JUDGED, port))
-
-
-def _asked(name: str, member: str) -> tuple[Mapping[str, Any], ...]:
-    """Refused (EEXIST) where it is a member, with all that is in the same transaction."""
-    return {"create": _member(name, member)}, {"delete": _member(name, member)}
-
-
-def _member(name: str, member: str) -> Mapping[str, Any]:
-    return {"element": {"family": "bridge", "table": str(POLICY_TABLE), "name": name, "elem": [member]}}
+def closed_anew(port: str) -> tuple[MemberChange, ...]:
+    """Whoever had this port's name before was judged, and this one is not. Refused (ENOENT) where that is so
+    already."""
+    return (MemberChange(Verb.DELETE, JUDGED, port),)
 
 
 # Checking the source --------------------------------------------------------------------------------

@@ -7,15 +7,18 @@ waited for.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from windrow.apps.cni.host import Host
 from windrow.model.policies import DEFAULT_INTERFACE
 from windrow.model.ports import PORT_GROUP, PortRecord
-from windrow.netlink import links, ports
+from windrow.model.ruletable import JUDGED, POLICY_TABLE, MemberChange
+from windrow.netlink import links, nftsets, ports
+from windrow.netlink.errors import KernelError
 from windrow.port import firewall as programs
 from windrow.port.errors import KERNEL_REFUSED, CniError
 from windrow.services.errors import ServiceError
@@ -27,8 +30,10 @@ ALONE_S = 0.5
 """Where no agent runs somebody may be about to call `windrow apply`, but not for long."""
 _PAUSE_S, _ASK_S = 0.01, 0.1
 """Between two looks at a file, and between two questions to the kernel."""
-_THERE, _MISSING = "File exists", "No such file or directory"
-"""EEXIST and ENOENT, by nft in the locale C."""
+_THERE = "File exists"
+"""EEXIST, by nft in the locale C."""
+POLICIES = ("bridge", str(POLICY_TABLE))
+"""Family and table."""
 
 
 class Gate:
@@ -49,19 +54,18 @@ class Gate:
         Raises CniError: this host cannot close it."""
         try:
             if self._record.guards:
-                self._anew = not self._refused(programs.closed_anew(self._record.host), _MISSING)
+                self._anew = not self._refused(programs.closed_anew(self._record.host))
                 self._close_all()
                 self._closed = True
                 return
             self._closed = not self._let_through()
-            if self._closed and not self._namespace:  # there was no table, and now there is
+            if self._closed and not self._namespace and not self._by_iptables:  # there was no table, and now there is
                 self._closed = not self._let_through()
-        except ServiceError as error:
-            self._closed = self._by_iptables = self._is_shut_by_iptables()
-            if self._closed:
+        except (ServiceError, KernelError) as error:
+            if self._is_shut_by_iptables():
                 return
             message = "this host's packet filter cannot enforce the network policies and guards of this port"
-            details = f"{error.program}: {error.reason}; modprobe nf_tables (with the family bridge), or remove them"
+            details = f"{_words(error)}; modprobe nf_tables (with the family bridge), or remove them"
             raise CniError(KERNEL_REFUSED, message, details) from error
 
     def _is_shut_by_iptables(self) -> bool:
@@ -73,9 +77,10 @@ class Gate:
         if record.guards or record.vlans is not None or record.ifname != DEFAULT_INTERFACE:
             return False
         try:
-            return PolicyFilter(self._firewall).covers(record.bridge)
+            self._closed = self._by_iptables = PolicyFilter(self._firewall).covers(record.bridge)
         except (ServiceError, ValueError):
             return False
+        return self._closed
 
     def show_frames(self) -> None:
         """Once the bridge is there, and before the port is: iptables has to see its frames. Raises KernelError."""
@@ -83,10 +88,10 @@ class Gate:
             self._host.rtnl().run(links.show_frames(self._record.bridge))
 
     def _let_through(self) -> bool:
-        """Where there is no table one is made. Raises ServiceError."""
-        program = programs.let_through(self._record.host, self._namespace)
-        refusal = self._refused(program, _THERE, _MISSING)
-        if refusal == _MISSING:
+        """Where there is no table one is made, unless iptables does its work. Raises ServiceError, KernelError."""
+        changes = programs.let_through(self._record.host, self._namespace)
+        refusal = self._refused(changes)
+        if refusal == errno.ENOENT and not self._is_shut_by_iptables():
             self._close_all()
         return not refusal
 
@@ -96,19 +101,22 @@ class Gate:
         from windrow.policy.nft import closed
 
         every = ports.every(self._host.rtnl())
-        self._refused(closed(one.name for one in every if one.group == PORT_GROUP), _THERE)
-
-    def _refused(self, program: str, *expected: str) -> str:
-        """Empty, or which of the expected refusals it met. Raises ServiceError: a kernel that lacks an expression says
-        ENOENT, too, of a table that it cannot make."""
         try:
+            program = closed(one.name for one in every if one.group == PORT_GROUP)
             self._firewall.load(program, as_json=True, tries=1)
-        except ServiceError as error:
-            found = next((one for one in expected if one in error.reason), "")
-            if not found:
+        except ServiceError as error:  # a kernel that lacks an expression says ENOENT of a table that it cannot make
+            if _THERE not in error.reason:
                 raise
-            return found
-        return ""
+
+    def _refused(self, changes: Sequence[MemberChange]) -> int:
+        """The errno, of those that say something about the members; 0: done. Raises KernelError."""
+        try:
+            nftsets.change(POLICIES, changes)
+        except KernelError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOENT):
+                raise
+            return error.errno
+        return 0
 
     @staticmethod
     def forget_connections(addresses: Iterable[str]) -> None:
@@ -146,8 +154,8 @@ class Gate:
 
     def _is_judged(self) -> bool:
         try:
-            return self._refused(programs.asks_whether_judged(self._record.host), _THERE, _MISSING) == _THERE
-        except ServiceError:  # the port is closed all the same, and it is told so in the end
+            return nftsets.has(POLICIES, JUDGED, self._record.host)
+        except KernelError:  # the port is closed all the same, and it is told so in the end
             return False
 
     def _judged(self) -> list[str]:
@@ -161,3 +169,7 @@ class Gate:
         from windrow.apps.known import agent_status
 
         return agent_status(self._host.paths) is not None
+
+
+def _words(error: ServiceError | KernelError) -> str:
+    return f"{error.program}: {error.reason}" if isinstance(error, ServiceError) else str(error)
