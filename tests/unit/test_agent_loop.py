@@ -23,6 +23,7 @@ from windrow.apps.agent.http import listen
 from windrow.apps.agent.keeper import Keeper
 from windrow.apps.agent.log import Log
 from windrow.apps.agent.loop import ALONE_S, MANY_S, QUIET_S, Kept, LockNews, Loop, Pulse, Signals
+from windrow.apps.agent.routes import Routes
 from windrow.apps.agent.snapshot import Snapshot
 from windrow.apps.engine import execute, look, plan_node
 from windrow.apps.site import Site
@@ -402,6 +403,66 @@ def test_it_ends_where_it_is_told_to_while_a_plan_waits(which: str) -> None:
     thread.start()
     thread.join(20)
     assert not thread.is_alive()
+
+
+class Rests:
+    """A keeper with nothing to do."""
+
+    last: Any = None
+
+    def deadline(self) -> None:
+        return None
+
+    def boot(self) -> None:
+        pass
+
+    def round(self, **_: object) -> None:
+        pass
+
+
+class AtOnce(Wake):
+    """Is due as soon as its own clock says so, which is read anew each time."""
+
+    asked = 0
+
+    def ready(self, fd: int) -> bool:
+        self.asked += fd == -1
+        return False if fd == -1 else super().ready(fd)
+
+    def deadline(self) -> float | None:
+        return None if self.asked else time.monotonic()
+
+
+@contextmanager
+def looping(*parts: Any) -> Iterator[None]:
+    wake = Wake()
+    loop = Loop(Rests(), log=Log(io.StringIO()), mono=time.monotonic, parts=[*parts, wake])  # type: ignore[arg-type]
+    thread = threading.Thread(target=loop.run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.stop()
+        os.write(wake.write, b"x")
+        thread.join(20)
+        wake.close()
+
+
+def test_a_part_that_is_due_now_by_a_clock_that_goes_on_has_its_turn() -> None:
+    """A lease that has run out, by a clock that `deadline` reads after the loop has read it."""
+    part = AtOnce()
+    with looping(part):
+        _until(lambda: part.asked == 1)
+    part.close()
+
+
+def test_a_vlan_that_is_due_is_asked_by_the_agents_own_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    monkeypatch.setattr(Routes, "_begin", lambda *_: begun.set())
+    part = Routes("n1", tmp_path / "asked", lambda: None, time.monotonic, time.time)
+    part._due = {("data", 100): time.monotonic() + 0.05}
+    with looping(Kept("the subnets of VLANs", lambda: part, Log(io.StringIO()), time.monotonic)):
+        assert begun.wait(5)
 
 
 class Fragile:

@@ -196,11 +196,11 @@ class Loop:
         return max(0.0, min(due) - self._mono()) if due else None
 
     def _pass_deadlines(self) -> None:
-        now = self._mono()
+        """The clock is read after each deadline: a part may have read it for its own, which would lie ahead for ever."""
         for part in self._parts:
-            if (at := part.deadline()) is not None and now >= at and part.ready(-1):
+            if (at := part.deadline()) is not None and self._mono() >= at and part.ready(-1):
                 self.news()
-        at = self.keeper.deadline()
+        at, now = self.keeper.deadline(), self._mono()
         if at is not None and now >= at and not self._failures and not self._within:
             self._due = min(now, self._due) if self._due is not None else now
 

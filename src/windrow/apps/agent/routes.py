@@ -28,7 +28,7 @@ AGAIN_S = 600.0
 NOT_ASKED_S = 30.0
 """After a question that could not be asked."""
 GLANCE_S = 0.005
-"""The loop's clock has gone on when it comes to a deadline."""
+"""From one look to the next: a deadline that stays in the past counts as a mistake (`Kept`)."""
 
 
 class Routes:
@@ -51,6 +51,7 @@ class Routes:
         self._questions: Mapping[Place, Question] = {}
         self._own: frozenset[Mac] = frozenset()
         self._inquiry: _Inquiry | None = None
+        self._not_before = 0.0
 
     def after(self, cluster: Cluster, observed: Observed) -> None:
         """A round: which networks wait, and what the uplinks carry."""
@@ -79,14 +80,13 @@ class Routes:
             self._begin(self._next(now), now)
         if self._inquiry is not None and self._inquiry.work(now, clock):
             self._finish(self._inquiry, now, clock)
+        self._not_before = self._mono() + GLANCE_S
         return False
 
     def deadline(self) -> float | None:
         now = self._mono()
-        if self._inquiry is not None:
-            return now + max(self._inquiry.wait_s(now), GLANCE_S)
-        due = min(self._due.values(), default=None)
-        return None if due is None else max(due, now + GLANCE_S)
+        due = min(self._due.values(), default=None) if self._inquiry is None else now + self._inquiry.wait_s(now)
+        return None if due is None else max(due, self._not_before)
 
     def close(self) -> None:
         if self._inquiry is not None:
