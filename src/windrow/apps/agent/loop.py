@@ -196,7 +196,7 @@ class Loop:
         return max(0.0, min(due) - self._mono()) if due else None
 
     def _pass_deadlines(self) -> None:
-        """The clock is read after each deadline: a part may have read it for its own, which would lie ahead for ever."""
+        """The clock is read after each deadline: a part may have read it for its own, and never be due otherwise."""
         for part in self._parts:
             if (at := part.deadline()) is not None and self._mono() >= at and part.ready(-1):
                 self.news()
