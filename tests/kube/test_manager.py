@@ -18,7 +18,7 @@ from windrow.apps.manager.serve import Manager, Settings
 from windrow.kube.access import Access
 from windrow.model import names
 from windrow.services.kubernetes.controlplane import ControlPlane
-from windrow.status.routes import Offered, Place
+from windrow.status.routes import Answer, Heard, Offered
 
 GROUP = names.API_GROUP
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -231,15 +231,19 @@ def test_what_a_dhcp_server_told_an_agent_becomes_the_route_of_a_network(
         return found.get(names.ANNOTATION_ROUTES_HEARD)
 
     with agent(tmp_path, cluster.plane) as host:
-        heard: dict[Place, tuple[Offered, ...]] = {("oob", 100): ()}
-        host.keeper.routes = lambda: heard  # as the part that asks has it
+        heard = [Heard(offers={("oob", 100): ()})]
+        host.keeper.routes = lambda: heard[-1]  # as the part that asks has it
         wait(lambda: "DHCP failed" in route(), host.said)
-        heard["oob", 100] = (Offered(server="10.1.0.2", cidr="10.1.0.0/24", gateway="10.1.0.1", answers=True),)
+        offer = Offered(server="10.1.0.2", cidr="10.1.0.0/24", gateway="10.1.0.1", answers=True)
+        heard.append(Heard(offers={("oob", 100): (offer,)}))
         host.rouse()
         found = '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivity":"true"}'
         wait(lambda: route() == found, lambda: f"{route()}\n{one.words()}")
         assert said() is not None
-        heard.clear()
+        heard.append(Heard())
         host.rouse()
         wait(lambda: said() is None, host.said)
         assert route() == found
+        heard.append(Heard(gateways={("oob", 100, "10.1.0.1"): Answer(there=False, at=int(time.time()))}))
+        host.rouse()
+        wait(lambda: route() == found.replace("true", "false"), lambda: f"{route()}\n{one.words()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -235,6 +236,9 @@ HOST = hnc(vid=100, ips={"n1": "10.1.0.11/24", "n2": "10.1.0.12/24"}, gateway="1
             '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1"}',
         ),
         ('{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivity":"false"}', HOST, None),
+        ('{"mode":"auto","cidr":"10.9.0.0/24"}', HOST, None),
+        ('{"mode":"auto","gateway":"10.1.0.9"}', HOST, None),
+        ('{"mode":"auto","cidr":"10.1.0.7/24"}', HOST, '{"mode":"auto","cidr":"10.1.0.7/24","gateway":"10.1.0.1"}'),
         ('{"mode":"auto"}', hnc(vid=100, ips={"n1": "10.1.0.11/24"}), '{"mode":"auto"}'),
         ('{"mode":"auto"}', hnc(vid=101, ips={"n1": "10.1.0.11/24"}, gateway="10.1.0.1"), '{"mode":"auto"}'),
         ('{"mode":"manual","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', HOST, None),
@@ -254,7 +258,7 @@ REACHED = '{"mode":"auto","cidr":"10.1.0.0/24","gateway":"10.1.0.1","connectivit
 
 
 def heard(*offers: Document, node_name: str = "n1", place: str = "data/100") -> Document:
-    return annotated(node(node_name), {names.ANNOTATION_ROUTES_HEARD: json.dumps({place: offers})})
+    return annotated(node(node_name), {names.ANNOTATION_ROUTES_HEARD: json.dumps({"offers": {place: offers}})})
 
 
 @pytest.mark.parametrize(
@@ -266,6 +270,22 @@ def heard(*offers: Document, node_name: str = "n1", place: str = "data/100") -> 
         (ASKED, heard(OTHER), '{"mode":"auto","cidr":"10.1.0.0/25","gateway":"10.1.0.9","connectivity":"false"}'),
         (ASKED, heard(), '{"mode":"auto","connectivity":"DHCP failed"}'),
         (ASKED, heard(OFFER, place="data/101"), ASKED),
+        (
+            '{"mode":"auto","cidr":"10.1.0.0/24"}',
+            heard(OTHER, OFFER),
+            REACHED,
+        ),
+        (
+            '{"mode":"auto","cidr":"10.9.0.0/24"}',
+            heard(OFFER),
+            '{"mode":"auto","cidr":"10.9.0.0/24","connectivity":"DHCP failed"}',
+        ),
+        (
+            '{"mode":"auto","gateway":"10.1.0.9"}',
+            heard(OFFER, OTHER),
+            '{"mode":"auto","cidr":"10.1.0.0/25","gateway":"10.1.0.9","connectivity":"false"}',
+        ),
+        ('{"mode":"auto","cidr":"no"}', heard(OFFER), '{"mode":"auto","cidr":"no","connectivity":"DHCP failed"}'),
         ('{"mode":"auto","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', heard(OFFER), None),
         ('{"mode":"manual","cidr":"10.9.0.0/24","gateway":"10.9.0.1"}', heard(OFFER), None),
         (
@@ -305,6 +325,44 @@ def test_the_hosts_own_addresses_count_before_a_dhcp_server() -> None:
     server = Server(heard(OTHER), HOST, cn(), vc(), annotated(nad(), {ROUTE: ASKED}))
     server.settle()
     assert json.loads(web(server)["metadata"]["annotations"][ROUTE])["gateway"] == "10.1.0.1"
+
+
+GATE = "data/100/10.9.0.1"
+
+
+def complete(connectivity: str, mode: str = "manual") -> str:
+    return json.dumps(
+        {"mode": mode, "cidr": "10.9.0.0/24", "gateway": "10.9.0.1", "connectivity": connectivity},
+        separators=(",", ":"),
+    )
+
+
+def reached(*answers: bool, age_s: int = 0, place: str = GATE) -> list[Document]:
+    """Nodes that have asked for the gateway."""
+    at = int(datetime.fromisoformat(NOW).timestamp()) - age_s
+    said = (json.dumps({"gateways": {place: [there, at]}}) for there in answers)
+    return [annotated(node(f"n{number}"), {names.ANNOTATION_ROUTES_HEARD: one}) for number, one in enumerate(said)]
+
+
+@pytest.mark.parametrize(
+    ("route", "nodes", "found"),
+    [
+        (complete("true"), reached(False), complete("false")),
+        (complete("false"), reached(True), complete("true")),
+        (complete("true", "auto"), reached(False), complete("false", "auto")),
+        (complete("ping failed"), reached(True), complete("true")),
+        (complete("false"), reached(False, True, False), complete("true")),
+        (complete("true"), reached(False, age_s=3600), None),
+        (complete("true"), reached(False, place="data/101/10.9.0.1"), None),
+        (complete("true"), reached(False, place="data/100/10.9.0.2"), None),
+        (complete("true").replace("10.9.0.1", "no address"), reached(False), None),
+        (ASKED, reached(False), None),
+    ],
+)
+def test_a_gateway_that_comes_and_goes_is_told(route: str, nodes: list[Document], found: str | None) -> None:
+    server = Server(*nodes, cn(), vc(), annotated(nad(), {ROUTE: route}))
+    server.settle()
+    assert web(server)["metadata"]["annotations"][ROUTE] == (found or route)
 
 
 def test_a_route_is_its_authors_and_is_not_applied() -> None:

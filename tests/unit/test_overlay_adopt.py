@@ -16,6 +16,7 @@ from windrow.model.ruletable import FORGED, RuleTable
 from windrow.model.steps import AddAddr, AddFdb, AddNeighbour, AddRoute, CreateLink, Failure, SetLink
 from windrow.model.values import Cidr, IfName, Mac
 from windrow.model.verbatim import onlink, permanent
+from windrow.render.text import timestamp
 from windrow.store.adopted import read_adopted
 from windrow.testing.builders import step
 from windrow.testing.fake import Crashed, FakeKernel
@@ -109,6 +110,18 @@ def test_it_becomes_windrows_as_it_is(host: Host) -> None:
     assert link.fdb == frozenset({FdbEntry(mac=FAR, dst="10.50.0.2")})
     assert host.routes() == {("10.52.1.0/24", BOOT)}, "one that flannel made just so is as good as ours"
     host.run("diff")
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_what_is_adopted_already_is_no_error(host: Host, more: tuple[str, ...]) -> None:
+    """And it says since when, and what to do."""
+    host.run("overlay", "adopt")
+    before, record = str(host.kernel), read_adopted(host.paths)
+    (one,) = record.marked
+    said = host.run("overlay", "adopt", *more)
+    assert f"flannel.1 is Windrow's already, taken over from flanneld at {timestamp(one.at)}" in said.stdout
+    assert "nothing to do" in said.stdout and "windrow overlay adopt --undo" in said.output
+    assert (str(host.kernel), read_adopted(host.paths)) == (before, record)
 
 
 def test_a_dry_run_does_nothing(host: Host) -> None:
@@ -230,6 +243,6 @@ def test_where_there_is_nothing_to_take_over(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert "there is no overlay" in host.run("overlay", "adopt", code=1).stderr
     host.store(mgmt() + host.others())
-    assert "no other program made a device of the overlay (flannel.1)" in host.run("overlay", "adopt", code=1).stderr
+    assert "there is no device of the overlay here (flannel.1)" in host.run("overlay", "adopt", code=1).stderr
     host.run("apply")
-    assert "no other program made a device of the overlay (flannel.1)" in host.run("overlay", "adopt", code=1).stderr
+    assert "flannel.1 is Windrow's already, which made it: nothing to do" in host.run("overlay", "adopt").stdout

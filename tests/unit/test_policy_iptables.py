@@ -461,6 +461,26 @@ def test_what_iptables_cannot_enforce_is_an_error(more: dict[str, object], what:
     assert "policies-need-nftables" not in {p.code for p in said}
 
 
+@pytest.mark.parametrize(
+    ("more", "policies", "features", "told"),
+    [
+        ({"masquerade": ()}, POLICY, WITHOUT_NFT, True),
+        ({}, POLICY, WITHOUT_NFT, False),
+        ({"masquerade": ()}, "", WITHOUT_NFT, False),
+        ({"masquerade": ()}, POLICY, KernelFeatures(), False),
+    ],
+)
+def test_a_pod_that_hears_no_answers_is_told_of(
+    more: dict[str, object], policies: str, features: KernelFeatures, told: bool
+) -> None:
+    """What is routed goes to a port by its address."""
+    objects = world.cluster(world.loaded(policies), ())
+    facts = NodeFacts(node="n1", ports=(record(1, **more),), features=features)
+    found = [p for p in policy_problems(objects, facts, policy_table(objects, facts)) if p.code == "no-address-known"]
+    assert [p.severity for p in found] == [Severity.WARNING] * told
+    assert all("nothing that is routed arrives there" in p.message for p in found)
+
+
 class Iptables(Firewall):
     """What iptables and ipset do, with `Filter` as the kernel. `nft`: why nft says nothing. `others`: what is in the
     table besides; `ipset`: whether that is installed; `asked`: how often it was asked for the table."""

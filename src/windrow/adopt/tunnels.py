@@ -14,22 +14,22 @@ from windrow.model.values import IfName, Ref
 
 
 def taken_over(conf: NetConf, observed: Observed) -> tuple[tuple[AdoptedLink, ...], tuple[Problem, ...]]:
-    """The devices that are to be marked, and what stands against it."""
+    """The devices that are to be marked, and what stands against it. Neither: all that are there are Windrow's."""
     theirs = [device for _, device in conf.devices if device in observed.state.links and not observed.owned(device)]
     problems = tuple(problem for device in theirs for problem in _unfit(device, conf, observed))
-    if not theirs:
-        there = ", ".join(device for _, device in conf.devices)
-        hint = "a device that is missing is made by `windrow apply`, or by the agent"
-        problems = (_problem("nothing-to-adopt", f"no other program made a device of the overlay ({there})", hint),)
+    devices = [device for _, device in conf.devices]
+    if not observed.state.links.keys() & set(devices):
+        text = f"there is no device of the overlay here ({', '.join(devices)})"
+        problems = (_problem("nothing-to-adopt", text, "`windrow apply` makes it, or the agent does"),)
     found = (AdoptedLink(link=one, name=one, group=observed.runtime[one].group) for one in theirs)
     return tuple(found), problems
 
 
-def given_back(conf: NetConf, observed: Observed, adopted: Adopted) -> tuple[AdoptedLink, ...]:
-    """The devices of the overlay that are Windrow's, whoever made them, with the group that they had before."""
-    groups = {one.name: one.group for one in adopted.marked}
+def windrows(conf: NetConf, observed: Observed, adopted: Adopted) -> tuple[AdoptedLink, ...]:
+    """The devices of the overlay that are Windrow's, whoever made them, with what they were before."""
+    known = {one.name: one for one in adopted.marked}
     ours = [device for _, device in conf.devices if observed.owned(device)]
-    return tuple(AdoptedLink(link=one, name=one, group=groups.get(one, 0)) for one in ours)
+    return tuple(known.get(one, AdoptedLink(link=one, name=one)) for one in ours)
 
 
 def _unfit(device: IfName, conf: NetConf, observed: Observed) -> Iterator[Problem]:

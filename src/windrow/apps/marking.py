@@ -7,6 +7,7 @@ refused. The way back is the same, backwards.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -30,7 +31,8 @@ def mark(site: Site, objects: Sequence[AnyObject], marked: Sequence[AdoptedLink]
     """Store the objects and mark the links; the step that failed, or None. Raises StoreError, KernelError."""
     with HostLock(site.paths, timeout_s=LOCK_S):
         before = site.kernel.observe()
-        new = Adopted(marked=tuple(marked), objects=tuple(obj.ref for obj in objects))
+        at = int(time.time())
+        new = Adopted(marked=tuple(replace(one, at=at) for one in marked), objects=tuple(obj.ref for obj in objects))
         write_adopted(site.paths, read_adopted(site.paths).beside(new))
         if objects:  # those of a cluster are nothing of this host's
             Store(site.paths).put(objects)
@@ -78,7 +80,7 @@ def _as_it_is(one: AdoptedLink, seen: Observed) -> AdoptedLink:
     own = seen.runtime[one.name].own_name
     if own:
         return one
-    return AdoptedLink(link=one.name, name=one.name, group=one.group if one.link == one.name else 0)
+    return replace(one, link=one.name, group=one.group if one.link == one.name else 0)
 
 
 def _bonds_last(marked: Iterable[AdoptedLink], seen: Observed) -> list[AdoptedLink]:

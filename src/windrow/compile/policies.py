@@ -124,6 +124,8 @@ def policy_problems(
         )
     if not facts.features.bridge_conntrack:
         yield from _beyond_iptables(cluster, facts)
+        if wanted.of_iptables:
+            yield from _not_told_by_address(cluster, facts)
         if wanted.of_iptables and not guarded:
             yield Problem(
                 code="overlay-unguarded",
@@ -150,6 +152,20 @@ def _beyond_iptables(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
                 " at a bridge",
                 hint=_LOAD,
                 about=record.ref,
+            )
+
+
+def _not_told_by_address(cluster: Cluster, facts: NodeFacts) -> Iterator[Problem]:
+    """Ports that get nothing from beyond their bridge: iptables tells by the address alone whose a routed packet is."""
+    for record in facts.ports:
+        if _is_routed(record) and not _all_addresses(record, cluster, facts):
+            yield Problem(
+                code="no-address-known",
+                message=f"no address of {record.user} is known, and network policies are enforced by iptables here:"
+                " nothing that is routed arrives there, answers included",
+                hint=f"say it in its Pod's status.podIPs, or give it by an IPAM plugin; or {_LOAD}",
+                about=record.ref,
+                severity=Severity.WARNING,
             )
 
 

@@ -8,11 +8,13 @@ from windrow.model.values import IfName, Ref
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdoptedLink:
-    """A link that is to be Windrow's: its own name, what it will be called, and the link group that it is in now."""
+    """A link that is to be Windrow's: its own name, what it will be called, and the link group that it is in now. `at`:
+    when it was marked, in Unix seconds; 0: nobody wrote that down."""
 
     link: IfName
     name: IfName
     group: int = 0
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,8 +37,8 @@ class NodeReport:
     asking: Mapping[IfName, Asking] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     """Addresses of this host that somebody else says are his."""
-    routes: Heard = field(default_factory=dict)
-    """What DHCP servers told of VLANs whose networks wait for that."""
+    routes: Heard = field(default_factory=Heard)
+    """What DHCP servers told of VLANs whose networks wait for that, and which gateways are there, or gone."""
     scopes: tuple[Scope, ...] = ()
     """The address pools, with what the node has recorded of them."""
     tunnel_start: Mapping[int, Start] = field(default_factory=dict)

@@ -31,7 +31,9 @@ def _read(document: Any) -> Adopted:
     records.understand(document)
     return Adopted(
         marked=tuple(
-            AdoptedLink(link=IfName(one["link"]), name=IfName(one["name"]), group=int(one["group"]))
+            AdoptedLink(
+                link=IfName(one["link"]), name=IfName(one["name"]), group=int(one["group"]), at=int(one.get("at", 0))
+            )
             for one in document["marked"]
         ),
         objects=tuple(Ref(one["kind"], one["name"], one.get("namespace", "")) for one in document["objects"]),
@@ -41,7 +43,7 @@ def _read(document: Any) -> Adopted:
 def write_adopted(paths: Paths, adopted: Adopted) -> None:
     """Raises StoreError."""
     document = {
-        "marked": [{"link": one.link, "name": one.name, "group": one.group} for one in adopted.marked],
+        "marked": [{"link": one.link, "name": one.name, "group": one.group, "at": one.at} for one in adopted.marked],
         "objects": [{"kind": one.kind, "name": one.name, "namespace": one.namespace} for one in adopted.objects],
     }
     with explained(paths.adopted, "write down what is adopted"):

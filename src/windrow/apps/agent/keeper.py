@@ -181,8 +181,8 @@ class Keeper:
         """Whether somebody tells when another one lets a lock go."""
         self.claims: Callable[[], tuple[Claim, ...]] = tuple
         """Who else says that an address of ours is his."""
-        self.routes: Callable[[], Heard] = dict
-        """What DHCP servers told of VLANs whose networks wait for that."""
+        self.routes: Callable[[], Heard] = Heard
+        """What DHCP servers told of VLANs whose networks wait for that, and which gateways are there, or gone."""
         self.on_compiled: Callable[[Compiled], None] = lambda _: None
         """Is called with what is wanted, before anything of it is carried out."""
         self.on_failure: Callable[[Failure], None] = lambda _: None

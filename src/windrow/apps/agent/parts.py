@@ -280,7 +280,7 @@ class Ears:
         return self.claims.part.standing if self.claims.part is not None else ()
 
     def routes_heard(self) -> Heard:
-        return self.routes.part.heard if self.routes is not None and self.routes.part is not None else {}
+        return self.routes.part.heard if self.routes is not None and self.routes.part is not None else Heard()
 
     def compiled(self, found: Compiled) -> None:
         """What this node wants, before it is carried out."""

@@ -1,8 +1,9 @@
-"""Asks DHCP servers for the subnets of VLANs whose networks wait for that (annotation `route`, mode `auto`).
+"""Asks DHCP servers for the subnets of VLANs whose networks wait for that, and who has the gateways that networks name
+(annotation `route`).
 
 A part of the agent's loop, where objects come from a cluster. By a DISCOVER it takes no address; then it asks, by ARP,
 who has the gateway that was offered. What came of it goes to the manager by the Node, for as long as a network waits
-for it.
+for it, or says something else of its gateway.
 """
 
 from __future__ import annotations
@@ -16,15 +17,27 @@ from windrow.apps.questions import questions
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Kind, VlanEvidence
 from windrow.model.host import Observed
+from windrow.model.layer3 import NOT_REACHED, REACHED
 from windrow.model.values import Mac
 from windrow.sense.asking import Asking, Question
 from windrow.sense.manners import Manners
-from windrow.status.routes import PLACES_MAX, Offered, Place, offered, turns
+from windrow.status.routes import (
+    APART_S,
+    PLACES_MAX,
+    Answer,
+    Gateway,
+    Heard,
+    Offered,
+    Place,
+    Seat,
+    Wish,
+    next_turn,
+    offered,
+    said_of,
+    turn,
+    wishes,
+)
 
-APART_S = 20.0
-"""From one node's turn to the next one's: by then the first has its answer, and the networks wait no longer."""
-AGAIN_S = 600.0
-"""After an answer that helped nobody."""
 NOT_ASKED_S = 30.0
 """After a question that could not be asked."""
 GLANCE_S = 0.005
@@ -44,30 +57,73 @@ class Routes:
         clock: Callable[[], float],
     ) -> None:
         self._node, self._file, self._tell, self._mono, self._clock = node, manners, tell, mono, clock
-        self.heard: dict[Place, tuple[Offered, ...]] = {}
+        self.heard = Heard()
         self._cluster: Cluster | None = None
-        self._turns: Mapping[Place, int] = {}
+        self._wishes: Mapping[Place, tuple[Seat, Wish]] = {}
         self._due: dict[Place, float] = {}
+        self._found: dict[Gateway, bool] = {}
+        """What this node found last."""
         self._questions: Mapping[Place, Question] = {}
         self._own: frozenset[Mac] = frozenset()
         self._inquiry: _Inquiry | None = None
         self._not_before = 0.0
 
     def after(self, cluster: Cluster, observed: Observed) -> None:
-        """A round: which networks wait, and what the uplinks carry."""
+        """A round: what networks want to know, and what the uplinks carry."""
+        before = self._wishes
         if cluster is not self._cluster:
-            self._cluster, self._turns = cluster, turns(cluster, self._node)
+            self._cluster, self._wishes = cluster, wishes(cluster, self._node)
         self._own = frozenset(link.mac for link in observed.state.links.values() if link.mac)
-        self._questions = _in(self._turns, cluster, observed) if self._turns else {}
-        now = self._mono()
-        first = {place: now + turn * APART_S for place, turn in self._turns.items() if place in self._questions}
-        self._due = {place: self._due.get(place, at) for place, at in first.items()}
-        self._keep({place: offers for place, offers in self.heard.items() if place in self._due})
+        self._questions = _in(self._wishes, cluster, observed) if self._wishes else {}
+        self._due = {place: self._when(place, before.get(place)) for place in self._questions}
+        self._found = {gateway: there for gateway, there in self._found.items() if self._said_of(gateway)}
+        self._keep(self.heard)
 
-    def _keep(self, heard: dict[Place, tuple[Offered, ...]]) -> None:
-        if heard != self.heard:
-            self.heard = heard
+    def _when(self, place: Place, before: tuple[Seat, Wish] | None) -> float:
+        """A network that knows nothing yet waits for no other period."""
+        (seat, wish), now, clock = self._wishes[place], self._mono(), self._clock()
+        new = wish.new and not (before is not None and before[1].new)
+        if place in self._due and before is not None and before[0] == seat and not new:
+            return self._due[place]
+        if not wish.new:
+            return now + next_turn(place, seat, clock)
+        mine = turn(place, seat, clock)
+        return now + (mine.number * APART_S if mine.now else mine.in_s)
+
+    # What is told -----------------------------------------------------------------------------------------------------
+
+    def _keep(self, heard: Heard) -> None:
+        """Of that what is news."""
+        offers = {place: of for place, of in heard.offers.items() if self._is_wanted(place, of)}
+        gateways = {gateway: of for gateway, of in heard.gateways.items() if self._differs(gateway, of.there)}
+        told = Heard(offers=offers, gateways=gateways)
+        if told != self.heard:
+            self.heard = told
             self._tell()
+
+    def _is_wanted(self, place: Place, offers: Sequence[Offered]) -> bool:
+        """Silence, as long as a network does not say so."""
+        if place not in self._due:
+            return False
+        wish = self._wishes[place][1]
+        return wish.dhcp and bool(offers or wish.new)
+
+    def _said_of(self, gateway: Gateway) -> frozenset[str]:
+        """What networks say of it; empty: it is none of theirs."""
+        network, vid, address = gateway
+        wished = self._wishes.get((network, vid))
+        return wished[1].gateways.get(address, frozenset()) if wished is not None else frozenset()
+
+    def _differs(self, gateway: Gateway, there: bool) -> bool:
+        said = self._said_of(gateway)
+        return bool(said) and said != {said_of(there)}
+
+    def _is_news(self, gateway: Gateway, there: bool) -> bool:
+        """That it is there is true whoever says so. That it is not may be this node's own fault, and is told once: the
+        next one that reaches it has the last word."""
+        if there or gateway in self.heard.gateways or not self._said_of(gateway) <= {REACHED, NOT_REACHED}:
+            return True
+        return self._found.get(gateway, True)
 
     # What the loop calls ----------------------------------------------------------------------------------------------
 
@@ -108,30 +164,48 @@ class Routes:
     def _finish(self, inquiry: _Inquiry, now: float, clock: float) -> None:
         self.close()
         for place in inquiry.places & self._due.keys():
-            pause = AGAIN_S if place in inquiry.heard else max(NOT_ASKED_S, inquiry.manners.wait_s(place, clock))
-            self._due[place] = now + pause
-        fresh = {place: offers for place, offers in inquiry.heard.items() if place in self._due}
-        self._keep({**self.heard, **fresh})
+            if inquiry.has_asked(place):
+                self._due[place] = now + next_turn(place, self._wishes[place][0], clock)
+            else:
+                self._due[place] = now + max(NOT_ASKED_S, inquiry.manners.wait_s(place, clock))
+        news = {
+            g: Answer(there=there, at=int(clock)) for g, there in inquiry.reached.items() if self._is_news(g, there)
+        }
+        self._found |= inquiry.reached
+        offers = {**self.heard.offers, **inquiry.heard}
+        self._keep(Heard(offers=offers, gateways={**self.heard.gateways, **news}))
 
 
-def _in(places: Iterable[Place], cluster: Cluster, observed: Observed) -> dict[Place, Question]:
-    """By DHCP alone. A VLAN whose server this node itself is is not asked by it."""
-    wanted = frozenset(places)
-    found = {(one.cluster_network, one.vid): one for one in questions(cluster, observed) if one.dhcp}
-    only = {place: replace(one, gateways=(), own=(), routers=False) for place, one in found.items()}
-    return {place: one for place, one in only.items() if place in wanted}
+def _in(wished: Mapping[Place, tuple[Seat, Wish]], cluster: Cluster, observed: Observed) -> dict[Place, Question]:
+    """A VLAN whose server or whose gateway this node itself is is not asked for that by it."""
+    found: dict[Place, Question] = {}
+    for one in questions(cluster, observed):
+        place = (one.cluster_network, one.vid)
+        wish = wished[place][1] if place in wished else Wish()
+        gateways = tuple(sorted(wish.gateways.keys() - set(one.own)))
+        if (one.dhcp and wish.dhcp) or gateways:
+            found[place] = replace(one, gateways=gateways, own=(), routers=False, dhcp=one.dhcp and wish.dhcp)
+    return found
 
 
 class _Inquiry:
-    """In some VLANs: first for their servers, then for the gateways that those name."""
+    """In some VLANs: first for their servers and gateways, then for the gateways that those servers name."""
 
     def __init__(self, asked: Sequence[Question], own: frozenset[Mac], manners: Manners, now: float) -> None:
         self.places = frozenset((one.cluster_network, one.vid) for one in asked)
         self.manners = manners
         self.heard: dict[Place, tuple[Offered, ...]] = {}
-        """Of those that were asked."""
+        """Of those whose servers were asked."""
+        self.reached: dict[Gateway, bool] = {}
+        """Of those that networks name, and that were asked for."""
+        self._for_servers = frozenset((one.cluster_network, one.vid) for one in asked if one.dhcp)
         self._own, self._second = own, False
         self._asking = Asking(asked, own, manners, now)
+
+    def has_asked(self, place: Place) -> bool:
+        if place in self._for_servers:
+            return place in self.heard
+        return any(gateway[:2] == place for gateway in self.reached)
 
     def work(self, now: float, clock: float) -> bool:
         """Go on. True: all is answered, or had its time."""
@@ -145,9 +219,11 @@ class _Inquiry:
         return self._second or not self._ask_for_gateways(now)
 
     def _told(self, one: VlanEvidence) -> None:
+        place = (one.cluster_network, one.vid)
+        self.reached |= {(*place, answer.address): bool(answer.macs) for answer in one.gateways}
         if Kind.DHCP in one.asked:
             told = (offered(offer) for offer in one.offers)
-            self.heard[one.cluster_network, one.vid] = tuple(offer for offer in told if offer is not None)
+            self.heard[place] = tuple(offer for offer in told if offer is not None)
 
     def _ask_for_gateways(self, now: float) -> bool:
         """Whether there is one."""

@@ -10,7 +10,7 @@ from functools import partial
 import click
 
 from windrow.adopt import Adoption
-from windrow.adopt.tunnels import given_back, taken_over
+from windrow.adopt.tunnels import taken_over, windrows
 from windrow.apps.cli.adopt import check_impact, seen_as_adopted
 from windrow.apps.cli.change import Options, change
 from windrow.apps.cli.options import dry_run, max_impact_of
@@ -35,6 +35,7 @@ from windrow.model.wire.node import write
 from windrow.plan.policies import policy_unit
 from windrow.policy.nft import without_tunnels
 from windrow.render.plan import plan_text
+from windrow.render.text import timestamp
 from windrow.rules import AS_STORED
 from windrow.store.adopted import read_adopted, write_adopted
 from windrow.store.memory import read_memory
@@ -138,8 +139,13 @@ def adopt(session: Session, max_impact: str, undoing: bool, dry_run: bool) -> No
 
 def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool) -> None:
     with nothing_changed(session.error_style), session.site() as site:
-        marked, problems = taken_over(conf, site.kernel.observe())
+        seen = site.kernel.observe()
+        marked, problems = taken_over(conf, seen)
         gate(problems, session.error_style)
+        if not marked:
+            adopted = read_adopted(site.paths)
+            _already(windrows(conf, seen, adopted), adopted)
+            return
         plan = _surveyed(session, site, marked)
         if not plan.empty:
             say("What is not as Windrow would have made it, and so what changes:")
@@ -155,6 +161,15 @@ def _take_over(session: Session, conf: NetConf, worst: Impact, *, dry_run: bool)
         aside("the agent does what is left")
 
 
+def _already(ones: Sequence[AdoptedLink], adopted: Adopted) -> None:
+    """What is so already is no error."""
+    for one in ones:
+        since = f" at {timestamp(one.at)}" if one.at else ""
+        taken = f"taken over from flanneld{since}" if one in adopted.marked else "which made it"
+        say(f"{one.name} is Windrow's already, {taken}: nothing to do")
+    aside("flanneld is no longer needed on this node; `windrow overlay adopt --undo` leaves the devices to it")
+
+
 def _surveyed(session: Session, site: Site, marked: Sequence[AdoptedLink]) -> Plan:
     """What a round would do about the devices on the host as it will be once they are marked. Raises ProblemsError."""
     policy = Policy(dry=True, explain=True, see=partial(seen_as_adopted, Adoption(marked=tuple(marked))))
@@ -168,7 +183,7 @@ def _surveyed(session: Session, site: Site, marked: Sequence[AdoptedLink]) -> Pl
 def _give_back(session: Session, conf: NetConf, *, dry_run: bool) -> None:
     with nothing_changed(session.error_style), session.site() as site:
         adopted = read_adopted(site.paths)
-        ones = given_back(conf, site.kernel.observe(), adopted)
+        ones = windrows(conf, site.kernel.observe(), adopted)
         if not ones:
             hint = "windrow status says whose it is"
             text = "no device of the overlay is Windrow's on this node"

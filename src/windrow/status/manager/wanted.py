@@ -89,7 +89,7 @@ def _idle_monitors(now: Situation) -> Iterator[Delete]:
 
 def _kept(now: Situation, verdicts: _Verdicts, pools: Pools | None) -> Iterator[Write]:
     nodes = [node for node in now.cluster.nodes() if not node.meta.deleting]
-    routes = Routes(now.cluster)
+    routes = Routes(now.cluster, now.now)
     for there in now.stored.values():
         obj = there.obj
         if obj.meta.deleting or obj.doubts:
