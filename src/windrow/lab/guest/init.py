@@ -28,7 +28,8 @@ MODULES = (
     "ipv6", "bridge", "br_netfilter", "8021q", "bonding", "veth", "dummy", "tun", "vxlan", "sch_netem",
     # Network policies. Of nftables' families User-Mode Linux has the family bridge alone.
     "nf_tables", "nft_ct", "nft_limit", "nft_log", "nf_log_syslog", "nf_conntrack_bridge", "nf_conntrack_netlink",
-    "xt_set", "xt_physdev", "xt_connlabel", "sctp", "xt_sctp", "xt_limit", "xt_LOG",  # without nftables
+    "xt_set", "xt_physdev", "xt_connlabel", "xt_sctp", "xt_limit", "xt_LOG",  # without nftables
+    "sctp", "hmac",  # without which nobody listens (`sctp_listen_start`)
     "ip_set_hash_ip", "ip_set_hash_net", "ip_set_hash_ipport", "iptable_security", "ip6table_security",
     "iptable_nat", "ip6table_nat", "xt_MASQUERADE", "xt_addrtype", "xt_comment", "xt_conntrack", "xt_mark",
     "xt_multiport", "xt_nat", "xt_tcpudp",  # masquerade, and what the portmap plugin's rules are made of
