@@ -84,21 +84,26 @@ def test_no_word_of_where_it_was_made(image: Image) -> None:
             assert not any(word in data for word in here), path
 
 
+_WITH_DEVICES = 'mount --bind /dev "$0/dev" && exec chroot --userspec=65532:65532 "$0" "$@"'
+"""As a runtime gives them: dnsmasq reads /dev/urandom first of all."""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
 @pytest.mark.parametrize(
     "words",
     [
         ["windrow", "version"],
         ["windrow", "manager", "--help"],
-        ["sh", "-c", "command -v mount udhcpc nft openssl"],
+        ["sh", "-c", "command -v mount udhcpc nft openssl dnsmasq"],
         ["nft", "--version"],
+        ["dnsmasq", "--version"],
         ["openssl", "version"],
         ["python3.11", "-c", "import windrow.apps.manager.serve, windrow.apps.webhook.serve, lightkube, ssl, sqlite3"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )
 def test_it_starts(image: Image, words: list[str]) -> None:
-    command = ["chroot", "--userspec=65532:65532", str(image.root), *words]
+    command = ["unshare", "--mount", "sh", "-c", _WITH_DEVICES, str(image.root), *words]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from windrow.apps.cli import lab as lab_words
 from windrow.apps.cli.lab import reads_input
 from windrow.apps.cli.main import cli
 from windrow.lab import supervisor
@@ -31,6 +32,37 @@ def test_a_scenario_that_is_not_there(verb: str) -> None:
     assert "there is no scenario 'sead'" in done.output
     assert "did you mean seed?" in done.output
     assert "starting" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "lab", "theirs"),
+    [
+        ("-n kube-system get pods", "lab", "-n kube-system get pods"),
+        ("--name a --namespace=b get pods --name c", "a", "--namespace=b get pods --name c"),
+        ("--name=a -v6 get pods -h", "a", "-v6 get pods -h"),
+        ("exec -i a -- sh -c x", "lab", "exec -i a -- sh -c x"),
+        ("-- --help", "lab", "--help"),
+        ("", "lab", ""),
+    ],
+)
+def test_kubectl_has_all_words_but_the_name_of_the_lab(
+    words: str, lab: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(lab_words, "open_lab", lambda name: name)
+    monkeypatch.setattr(lab_words, "ask", lambda _open, _request: {"controlPlane": "control"})
+    monkeypatch.setattr(lab_words, "_run", lambda *said: ran.extend(said[:3]) or 7)
+    done = CliRunner().invoke(cli, ["lab", "kubectl", *words.split()])
+    assert (done.exit_code, ran) == (7, [lab, "control", ["kubectl", *theirs.split()]]), done.output
+
+
+def test_kubectl_edits_with_the_editor_of_whoever_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+    monkeypatch.setattr(lab_words, "ask", lambda _open, _request: {"controlPlane": "control"})
+    monkeypatch.setattr(lab_words, "_run", lambda *said: ran.append(said[4]) or 0)
+    env = {"KUBE_EDITOR": "ed", "EDITOR": None, "KUBECTL_EXTERNAL_DIFF": None, "TERM": "vt100"}
+    done = CliRunner().invoke(cli, ["lab", "kubectl", "edit", "cm", "a"], env=env)
+    assert (done.exit_code, ran) == (0, [{"KUBE_EDITOR": "ed", "TERM": "vt100"}])
 
 
 def test_a_lab_that_is_not_up() -> None:
@@ -117,7 +149,20 @@ def test_the_name_of_a_lab_is_one_word(name: str) -> None:
         ("create secret generic a --from-file=/dev/stdin", True),
         ("exec -i a -- sh", True),
         ("exec --stdin a -- sh", True),
+        ("apply -f nad.yaml,-", True),
+        ("apply --filename=-,nad.yaml", True),
+        ("apply -f /dev/fd/0", True),
+        ("replace -f=/proc/self/fd/0", True),
+        ("exec -itc web a -- sh", True),
+        ("exec -iq a -- sh", True),
+        ("exec --stdin=1 a -- sh", True),
+        ("run a --rm -i=true --image b", True),
+        ("delete pod a --interactive", True),
         ("get pods -o wide", False),
+        ("get pods -owide -Ai=x", False),
+        ("exec -i=false a -- cat", False),
+        ("exec --stdin=false a -- cat", False),
+        ("label pod a key-", False),
         ("apply -f nad.yaml", False),
         ("delete -f nad-.yaml --wait=false", False),
         ("exec a -- cat -", False),

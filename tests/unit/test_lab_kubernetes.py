@@ -75,6 +75,23 @@ def test_a_small_one() -> None:
     assert set(scenario.stations()) == {"n0", "control"}
 
 
+@pytest.mark.parametrize(
+    ("addresses", "server", "words"),
+    [
+        (
+            '["fd00::1/64", 10.0.0.1/24]',
+            "10.0.0.2/24",
+            "control and others know n0 by fd00::1/64, its first address put the one in 10.0.0.0/24 first: 10.0.0.1/24",
+        ),
+        ('"fd00::1/64"', "10.0.0.2/24", "n0 has no address in 10.0.0.0/24, in which control is"),
+        ('"fd00::1/64"', '"fd00::2/64"', "the API server of a lab has an address of IPv4, and control has fd00::2/64"),
+    ],
+)
+def test_the_first_address_of_a_node_is_where_the_api_server_is(addresses: str, server: str, words: str) -> None:
+    both = HEAD.replace("address: 10.0.0.1/24", f"address: {addresses}")
+    assert words in said(both.replace("untagged: 10.0.0.2/24", f"untagged: {server}"))
+
+
 def test_every_kind_of_host_can_be_drawn() -> None:
     assert set(picture._ROLES) == set(Role)
 

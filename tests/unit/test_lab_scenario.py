@@ -217,6 +217,7 @@ BAD_VMS = [
     ("name: vm-a, node: n0}", "name: a, machine: vm-a, node: n0}", "name-twice", "spec.vms[0].name"),
     ("name: vm-a, node: n0}", "name: vm-a}", "required", "spec.vms[0].node"),
     ("10.52.0.0/24", "10.52.0.1/24", "address", "spec.nodes[0].pod-cidr"),
+    ("10.52.0.0/24", "10.52.0.0", "address", "spec.nodes[0].pod-cidr"),
     ("among: [a, vm-a/data", "among: [a, vm-a/eth1", "unknown-name", "spec.checks[0].reach.among[1]"),
     ("from: [vm-a/default], to: [a]", "from: [vm-a/default], to: [c]", "unknown-name", "spec.checks[1].reach.to[0]"),
     ("from: [vm-a/default], to: [a]", "from: [vm-a/default]", "required", "spec.checks[1].reach.to"),
@@ -295,3 +296,47 @@ def test_no_document_ends_in_a_traceback(spec: object) -> None:
     document = {"apiVersion": "windrow/v1", "kind": "Scenario", "metadata": {"name": "x"}, "spec": spec}
     with contextlib.suppress(ProblemsError):
         parsed(json.dumps(document))
+
+
+# Both families ------------------------------------------------------------------------------------
+
+
+def managed(first: str, second: str, *pods: str) -> str:
+    """Two nodes with these addresses, and these pod-cidrs."""
+    said = [f", pod-cidr: {one}" for one in (*pods, "", "")]
+    nodes = (
+        f"management: {{nics: [eth0], address: {of}}}{p if pods else ''}"
+        for of, p in zip((first, second), said, strict=False)
+    )
+    text = GOOD
+    for name, more in zip(("n0, nics: [eth0, eth1]", "n1, nics: [eth0]"), nodes, strict=True):
+        text = text.replace(name, f"{name}, {more}")
+    return text
+
+
+BOTH = ('[10.0.0.1/24, "fd00::1/64"]', '["fd00::2/64", 10.0.0.2/24]')
+
+
+def test_both_families_in_any_order() -> None:
+    nodes = parsed(managed(*BOTH, '["fd52::/64", 10.52.0.0/24]', '[10.52.1.0/24, "fd52:0:0:1::/64"]')).nodes
+    assert [one.management.address for one in nodes if one.management] == ["10.0.0.1/24", "fd00::2/64"]
+    assert [one.pod_cidrs for one in nodes] == [("fd52::/64", "10.52.0.0/24"), ("10.52.1.0/24", "fd52:0:0:1::/64")]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (managed("[]", "10.0.0.2/24"), "spec.nodes[0].management.address", "is empty"),
+        (managed('"fd00::1%eth0/64"', "10.0.0.2/24"), "spec.nodes[0].management.address", "names a link"),
+        (managed("10.0.0.1/24", "[10.0.0.1/16]"), "spec.nodes[1].management.address", "10.0.0.1 is n0's already"),
+        (managed(*BOTH, "10.52.0.0/16", "10.52.1.0/24"), "spec.nodes[1].pod-cidr", "10.52.0.0/16, the pods' of n0"),
+        (managed(*BOTH, '["fd52::/48"]', '[10.52.1.0/24, "fd52::/64"]'), "spec.nodes[1].pod-cidr", "the pods' of n0"),
+        (managed(*BOTH, "10.52.0.0/24", "10.0.0.0/8"), "spec.nodes[1].pod-cidr", "10.0.0.0/24, in which n0 is"),
+        (managed(*BOTH, '"::/0"', "10.52.0.0/24"), "spec.nodes[0].pod-cidr", "fd00::/64, in which n0 is"),
+    ],
+)
+def test_what_nobody_could_reach_is_said(text: str, path: str, words: str) -> None:
+    with pytest.raises(ProblemsError) as caught:
+        parsed(text)
+    assert [one.path for one in caught.value.problems] == [path], caught.value.problems
+    assert words in caught.value.problems[0].message

@@ -629,6 +629,8 @@ def _ref(text: str) -> Ref:
 def _each(field: Field, parse: Callable[[str], Cidr], hint: str = "") -> tuple[Cidr, ...]:
     """One, or a list of one of each family."""
     items = list(field.items()) if isinstance(field.value, list) else [field]
+    if not items:
+        field.wrong("address", "is empty", "one of each family, or leave it out")
     found = [cidr for item in items if (cidr := item.parsed(parse, "address", hint)) is not None]
     if len(found) > len({ipaddress.ip_interface(cidr).version for cidr in found}):
         field.wrong("address", f"{', '.join(found)}: of each family there can be one")
@@ -638,10 +640,14 @@ def _each(field: Field, parse: Callable[[str], Cidr], hint: str = "") -> tuple[C
 def _cidr(text: str) -> Cidr:
     if "/" not in text:
         raise ValueError(f"{text!r} has no prefix length, like 10.0.0.1/24")
+    if "%" in text:
+        raise ValueError(f"{text!r} names a link, and the address is on the one that the lab makes")
     return Cidr(str(ipaddress.ip_interface(text)))
 
 
 def _network(text: str) -> str:
+    if "/" not in text:
+        raise ValueError(f"{text!r} has no prefix length")
     return str(ipaddress.ip_network(text))
 
 

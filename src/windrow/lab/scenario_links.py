@@ -33,7 +33,9 @@ from windrow.lab.scenario import (
 from windrow.model.wire.reader import Report, suggestion
 from windrow.model.wire.text import shown
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def check_links(scenario: Scenario, report: Report) -> None:
@@ -51,6 +53,7 @@ class _Links:
     def check(self) -> None:
         self._check_groups()
         self._check_management()
+        self._check_addresses()
         self._check_cables()
         self._check_kubernetes()
         for i, endpoint in enumerate(self._scenario.endpoints):
@@ -78,6 +81,31 @@ class _Links:
         for i, node in enumerate(self._scenario.nodes):
             for nic in node.management.nics if node.management else ():
                 self._known(nic, node.nics, f"spec.nodes[{i}].management.nics", f"NIC of {node.name}")
+
+    def _check_addresses(self) -> None:
+        """Of each node its own; and none of its pods' lies where nodes are, or other pods."""
+        hosts: dict[_Address, str] = {}
+        taken: dict[_Network, str] = {}
+        for network, what in self._networks():
+            taken.setdefault(network, what)
+        for i, node in enumerate(self._scenario.nodes):
+            for text in node.management.ips if node.management else ():
+                if (other := hosts.setdefault(ipaddress.ip_address(text), node.name)) != node.name:
+                    self._wrong("address", f"spec.nodes[{i}].management.address", f"{text} is {other}'s already")
+            for text in node.pod_cidrs:
+                cidr = ipaddress.ip_network(text)
+                near = next((one for one in taken if one.version == cidr.version and one.overlaps(cidr)), None)
+                if near is not None:
+                    said = f"{cidr} and {near}, {taken[near]}, have addresses in common"
+                    self._wrong("address", f"spec.nodes[{i}].pod-cidr", said, "give each node a network of its own")
+                taken.setdefault(cidr, f"the pods' of {node.name}")
+
+    def _networks(self) -> Iterator[tuple[_Network, str]]:
+        """In which nodes are; no matter what it is, of a node whose address could not be read."""
+        for node in self._scenario.nodes:
+            for address in node.management.addresses if node.management else ():
+                if (network := ipaddress.ip_interface(address).network).prefixlen:
+                    yield network, f"in which {node.name} is"
 
     def _check_kubernetes(self) -> None:
         """One control plane, in a network with all nodes; and nothing that would go past it."""
@@ -127,10 +155,18 @@ class _Links:
         ends = [End(host.name, nic.name) for nic in host.nics if own.with_prefixlen in nic.addresses.values()]
         if ends and self._scenario.peer(ends[0]) is None:
             self._wrong("kubernetes", "spec.cables", f"no cable is in {ends[0]}, where the API server is")
+        if own.version != 4:
+            said = f"the API server of a lab has an address of IPv4, and {host.name} has {own}"
+            self._wrong("kubernetes", "spec.hosts", said)
+            return
         for i, node in enumerate(self._scenario.nodes):
-            there = ipaddress.ip_interface(node.management.address) if node.management else None
+            found = [ipaddress.ip_interface(one) for one in node.management.addresses] if node.management else []
+            there = next((one for one in found if one.network == own.network), None)
             path = f"spec.nodes[{i}].management"
-            if there is None or there.network != own.network:
+            if there is not None and there != found[0]:
+                said = f"{host.name} and others know {node.name} by {found[0]}, its first address"
+                self._wrong("kubernetes", f"{path}.address", said, f"put the one in {own.network} first: {there}")
+            elif there is None:
                 said = f"{node.name} has no address in {own.network}, in which {host.name} is"
                 self._wrong("kubernetes", path, said)
             elif there.ip == own.ip:

@@ -247,7 +247,9 @@ def exec_(node: str, command: tuple[str, ...], name: str, stdin: bool, tty: bool
 def kubectl(words: tuple[str, ...], name: str) -> None:
     """Kubernetes' own kubectl, as the administrator of the lab's cluster: `windrow lab kubectl get nodes`.
 
-    It runs on the host of the control plane, and may read the files of this host. Its exit code is this one's.
+    It runs on the host of the control plane, and may read the files of this host, all but those of /tmp, /run and
+    /dev/shm, which the lab has its own of: hand such a one in by `apply -f - <FILE`. It writes none. Its exit code is
+    this one's.
     """
     host = ask(open_lab(name), {"do": "about"})["controlPlane"]
     if not host:
@@ -257,11 +259,19 @@ def kubectl(words: tuple[str, ...], name: str) -> None:
         )
     on_terminal = os.isatty(0) and os.isatty(1)
     terminal = Terminal(stdin=0 if on_terminal or reads_input(words) else None, tty=on_terminal)
-    raise click.exceptions.Exit(_run(name, host, ["kubectl", *words], terminal))
+    env = {key: os.environ[key] for key in _KUBECTLS if key in os.environ}
+    raise click.exceptions.Exit(_run(name, host, ["kubectl", *words], terminal, env))
 
 
-_INPUT = re.compile(r"-|-\w*f-|--?[\w-]+=-|.*/dev/stdin|-(?:i|it|ti)|--stdin(?:=true)?")
-"""Words by which kubectl reads its standard input: `-f -` in all its spellings, `exec -i`."""
+_KUBECTLS = ("KUBE_EDITOR", "EDITOR", "KUBECTL_EXTERNAL_DIFF", "TERM")
+"""What kubectl reads of its environment that is the caller's own."""
+_TRUE = "(?:=(?:1|t|T|true|TRUE|True))?"
+_INPUT = re.compile(
+    r"(?:.*[=,]|-\w*f)?(?:-|/dev/stdin|/dev/fd/0|/proc/self/fd/0)(?:,.*)?"
+    rf"|-[qt]*i[iqt]*(?:[cn].*|{_TRUE})|--(?:stdin|interactive){_TRUE}"
+)
+"""Words by which kubectl reads its standard input: `-f -` in all its spellings, also of several files; `exec -i`, with
+other letters before and behind; `delete --interactive`."""
 
 
 def reads_input(words: Sequence[str]) -> bool:

@@ -29,14 +29,16 @@ class ThenACommand(click.Command):
     """The other program's first word, of all words."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, self._parted(args))
+        return super().parse_args(ctx, self._parted(ctx, args))
 
-    def _parted(self, args: list[str]) -> list[str]:
+    def _parted(self, ctx: click.Context, args: list[str]) -> list[str]:
         options = [param for param in self.params if isinstance(param, click.Option) and not param.is_flag]
         valued = {name for option in options for name in option.opts}
+        ours = {name for param in self.get_params(ctx) for name in param.opts}
         words, at = 0, 0
         while at < len(args) and args[at] != "--":
-            if not args[at].startswith("-"):
+            theirs = self.begins == 1 and args[at].partition("=")[0] not in ours  # `kubectl -n default get pods`
+            if theirs or not args[at].startswith("-"):
                 words += 1
                 if words == self.begins:
                     return [*args[:at], "--", *args[at:]]
@@ -45,7 +47,8 @@ class ThenACommand(click.Command):
 
 
 class ForAnotherProgram(ThenACommand):
-    """Another program's from the first word on: `windrow lab kubectl get pods -o wide`."""
+    """Another program's from the first word on, or the first option that is none of ours: `windrow lab kubectl get pods
+    -o wide`, `windrow lab kubectl -n default get pods`."""
 
     begins = 1
 
