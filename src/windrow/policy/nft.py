@@ -41,6 +41,7 @@ from windrow.model.ruletable import (
     OWNED,
     POLICY_MAPS,
     POLICY_TABLE,
+    TAGGED,
     VERDICT_MAP,
     WAITING,
     RuleTable,
@@ -459,6 +460,8 @@ def _words(value: Any) -> Iterator[str]:
 
 _FORGED_HOOK = "filter prerouting -160 accept"
 """Before network policies let anything pass."""
+_TAGGED_HOOK = "filter input -160 accept"
+"""What goes up to the host: among themselves guests may have tags behind tags."""
 _TUNNEL_ENDS = "tunnel-ends"
 
 
@@ -469,14 +472,16 @@ def with_tunnels(table: RuleTable, ends: Sequence[TunnelEnds]) -> RuleTable:
         for one in ends
     }
     chain = TableChain(hook=_FORGED_HOOK, rules=tuple(rule for one in ends for rule in _forged(one)))
-    return RuleTable(chains={**table.chains, FORGED: chain}, sets={**table.sets, **sets})
+    tagged = _match(_meta("iifgroup"), PORT_GROUP), _match(_meta("protocol"), {"set": _TAGGED})
+    behind = TableChain(hook=_TAGGED_HOOK, rules=(_rule("overlay: behind tags, from a guest", *tagged, *_DROPPED),))
+    return RuleTable(chains={**table.chains, FORGED: chain, TAGGED: behind}, sets={**table.sets, **sets})
 
 
 def without_tunnels(table: RuleTable) -> RuleTable:
     """What is left of that table where Windrow has no tunnels any more."""
     ends = {set_name(_TUNNEL_ENDS, family) for family in _IP}
     return RuleTable(
-        chains={name: chain for name, chain in table.chains.items() if name != FORGED},
+        chains={name: chain for name, chain in table.chains.items() if name not in (FORGED, TAGGED)},
         sets={name: one for name, one in table.sets.items() if name not in ends},
     )
 
