@@ -236,6 +236,19 @@ def test_addresses_and_routes_as_pyroute2_sees_them(busy: Ns) -> None:
     assert Route(dst="10.88.0.0/16", dev=IfName("d0"), gateway="10.2.0.9", table=100, protocol=4) in state.routes
 
 
+def test_addresses_that_nobody_gave(ns: Ns) -> None:
+    """The link-local one of a bridge, and no other link's: each port of a pod has one."""
+
+    def ip(line: str) -> str:
+        return subprocess.run(["ip", "-j", *line.split()], capture_output=True, check=True, text=True).stdout
+
+    for line in ("link add v0 type veth peer v1", "link add br0 type bridge", "link set br0 up", "link set v0 up"):
+        ns.inside(lambda line=line: ip(line))  # type: ignore[misc]
+    (six,) = json.loads(str(ns.inside(lambda: ip("addr show br0"))))
+    (address,) = (one["local"] for one in six["addr_info"])
+    assert ns.kernel.observe().by_themselves == {address}
+
+
 def test_links_as_pyroute2_sees_them(busy: Ns) -> None:
     seen = busy.kernel.observe()
 

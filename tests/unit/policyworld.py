@@ -120,9 +120,12 @@ def _frame(packet: Packet, iifname: str = "", oifname: str = "") -> dict[str, An
         "ct.state": "new",
         "ct.direction": "original",
         "ct.label": set(),
+        f"ct.original {ip} saddr": packet.source,
+        f"ct.reply {ip} saddr": packet.destination,
         f"{ip}.saddr": packet.source,
         f"{ip}.daddr": packet.destination,
         f"{protocol}.dport": packet.port,
+        "ip6.hoplimit": 64,
         "icmpv6.type": 128,
     }
 
@@ -178,6 +181,8 @@ def _value(left: Any, frame: Mapping[str, Any]) -> Any:
             return frame[key]
         case {"payload": {"protocol": protocol, "field": name}}:
             return frame.get(f"{protocol}.{name}")
+        case {"ct": {"key": key, "dir": direction}}:
+            return frame.get(f"ct.{direction} {key}")
         case {"ct": {"key": key}}:
             return frame[f"ct.{key}"]
         case {"concat": parts}:

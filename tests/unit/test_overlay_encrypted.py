@@ -166,7 +166,7 @@ def test_an_ordinary_user_is_told_all_but_the_secret_device(monkeypatch: pytest.
     ]
     monkeypatch.setattr(observe, "dump_links", lambda *_: raws)
     for module, name, found in (
-        (addresses, "dump_addresses", {}),
+        (addresses, "dump_addresses", addresses.Addresses({}, {})),
         (routes, "dump_routes", frozenset()),
         (routes, "dump_rules", frozenset()),
         (neighbours, "dump_neighbours", {}),

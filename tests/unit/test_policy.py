@@ -415,10 +415,14 @@ def test_a_listing_is_read_as_the_table_that_was_loaded() -> None:
 
 
 def at_port(table_: RuleTable, chain: str, port: str, source: str, destination: str, **more: Any) -> bool:
-    """Whether a frame passes this hook; by `label`, what is written down of its connection."""
+    """Whether a frame passes this hook; by `label`, what is written down of its connection. `about`: whose that is, and
+    with whom; its own, else."""
     ends = {"iifname": port} if chain.startswith("leaving") else {"oifname": port}
     packet = Packet(source=source, destination=destination, protocol="UDP", port=80)
-    return world._accepted(table_, chain, {**world._frame(packet, **ends), **more})
+    began, other = more.pop("about", (source, destination)[:: -1 if more.get("ct.direction") == "reply" else 1])
+    ip = "ip6" if ":" in source else "ip"
+    connection = {f"ct.original {ip} saddr": began, f"ct.reply {ip} saddr": other}
+    return world._accepted(table_, chain, {**world._frame(packet, **ends), **connection, **more})
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -439,6 +443,24 @@ def test_established_is_what_the_ports_own_end_let_through(family: int) -> None:
         answer = {"ct.state": "established", "ct.direction": "reply", "ct.label": labels}
         assert not at_port(made, "leaving-by-port", pod.port, own, far, **answer)
         assert not at_port(made, "arriving", pod.port, far, own, **{**answer, "ct.direction": "original"})
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_an_error_is_no_packet_of_a_connection_that_is_not_its_senders(family: int) -> None:
+    """An ICMP error has the direction and the labels of the connection that it is about, whoever sends it."""
+    there = [next(p for p in THERE if p.pod.ref == Ref("Pod", *one)) for one in (("a", "x"), ("a", "y"), ("c", "y"))]
+    ends = [Endpoint(port=one.port, pod=one.pod.ref, addresses=one.pod.addresses) for one in there]
+    made = table(compile_policies(world.cluster([policy("x", CLOSED)], THERE), ends, HOST["n1"]))
+    pod, helper, third = (one.pod.addresses[family == 6] for one in there)
+    error = {"ct.state": "related", "ct.direction": "reply"}
+    labels: set[int] = set()
+    more = {**error, "ct.label": labels, "about": (helper, pod)}
+    assert at_port(made, "leaving-by-port", there[2].port, third, helper, **more)
+    assert not labels, "it let through what the pod's port had not"
+    both = {**error, "ct.label": {120, 121}}
+    assert not at_port(made, "leaving-by-port", there[0].port, pod, helper, **both, about=(helper, third))
+    assert at_port(made, "leaving-by-port", there[0].port, pod, helper, **both, about=(helper, pod))
+    assert at_port(made, "arriving", there[0].port, helper, pod, **both, about=(pod, helper))
 
 
 @pytest.mark.parametrize("addresses", [True, False])

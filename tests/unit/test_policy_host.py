@@ -22,10 +22,12 @@ from windrow.apps.known import known
 from windrow.apps.round import guarded as guarded_round
 from windrow.apps.round.guarded import Outcome
 from windrow.apps.safe.undo import Undone, rewind
+from windrow.compile.facts import node_facts
 from windrow.compile.policies import network_of, policy_problems, policy_table
 from windrow.model.checkpoint import Stage
 from windrow.model.cluster import Cluster
-from windrow.model.facts import Known
+from windrow.model.facts import KernelFeatures, Known
+from windrow.model.host import Details, HostState, Observed
 from windrow.model.names import POD_BRIDGE
 from windrow.model.policies import ANNOTATION_LOG_DROPPED as LOG_DROPPED
 from windrow.model.policies import Direction
@@ -33,7 +35,7 @@ from windrow.model.portguards import PortGuards, Rate
 from windrow.model.ports import PORT_GROUP
 from windrow.model.ruletable import KEPT, PoliciesSeen, RuleTable, TableChain, TableRule
 from windrow.model.steps import Failure, Impact, SetPolicies, Step
-from windrow.model.values import link_local
+from windrow.model.values import Cidr, IfName, link_local
 from windrow.model.wire import hoststate, load_documents
 from windrow.plan import normalise
 from windrow.plan.policies import policy_unit
@@ -174,6 +176,21 @@ spec: {config: '{"cniVersion": "0.3.1", "name": "v100", "type": "bridge", "bridg
         for name, network in (("eth0", "v100"), ("net1", "v100"), ("net1", "v9"), ("net2", "v7"), ("net3", "k"))
     }
     assert list(found.values()) == ["", "nets/vlan100", "default/v9", "nets/vlan7", ""]
+
+
+def test_all_addresses_of_the_host_are_its_own() -> None:
+    """Those that have an end, as a DHCP client gives them, and those that came by themselves, too."""
+    for_a_time = {Cidr("192.0.2.5/24"): Details(static=False), Cidr("fe80::1/64"): Details(static=False)}
+    given = Cidr("10.52.0.1/24")
+    links = {
+        IfName("eth0"): link("eth0", details=for_a_time),
+        IfName("br0"): link("br0", addrs=frozenset({given}), details={given: Details()}),
+    }
+    seen = Observed(state=HostState(links=links), runtime={}, by_themselves=frozenset({"2001:db8::5"}))
+    facts = replace(node_facts("n1", seen, {}, KernelFeatures()), ports=(record(1),))
+    made = policy_table(Cluster.of(load_documents(f"{POD}---\n{CLOSED}").objects), facts)
+    assert made.sets["host-4"].members == {"192.0.2.5", "10.52.0.1"}
+    assert made.sets["host-6"].members == {"fe80::1", "2001:db8::5"}
 
 
 def with_status(status: str) -> str:

@@ -140,7 +140,9 @@ class Filter:
                     if "--set" in rule:
                         self.labels.add(value)
                     holds = value in self.labels
-                case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--ctstate" | "--ctdir" | "--icmpv6-type":
+                case "-i" | "-o" | "--physdev-in" | "--physdev-out" | "-p" | "--icmpv6-type":
+                    holds = frame.get(option, "") == value
+                case "--ctstate" | "--ctdir" | "--ctorigsrc" | "--ctreplsrc":
                     holds = frame.get(option, "") in value.split(",")
                 case "-s" | "-d":
                     end = ipaddress.ip_address(frame["src" if option == "-s" else "dst"])

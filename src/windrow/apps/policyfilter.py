@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from windrow.model.bridging import TAGGED_NETFILTER
 from windrow.model.ruletable import RuleTable
-from windrow.netlink import links, observe
+from windrow.netlink import links, observe, sysctl
 from windrow.netlink.sock import Rtnl
 from windrow.policy import iptables
 from windrow.services.errors import ServiceError
@@ -47,9 +48,11 @@ class PolicyFilter:
             self._firewall.restore_sets(todo.sets_after)
         with Rtnl() as rtnl:
             shown = _shown(rtnl)
-            for name in iptables.bridges(want):
-                if shown.get(name) is False:
+            for name in iptables.bridges(want) & shown.keys():
+                if not shown[name]:
                     rtnl.run(links.show_frames(name))
+                if sysctl.read(TAGGED_NETFILTER) == "0":
+                    sysctl.write(TAGGED_NETFILTER, "1")
 
     def covers(self, bridge: str) -> bool:
         """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if
@@ -68,7 +71,9 @@ class PolicyFilter:
     def _look(self, variant: str) -> tuple[RuleTable, dict[int, str]]:
         saved = {family: self._firewall.listed(variant, str(family), iptables.TABLE) for family in iptables.FAMILIES}
         with Rtnl() as rtnl:
-            hidden = [name for name, on in _shown(rtnl).items() if not on]
+            shown = _shown(rtnl)
+        tagged = sysctl.read(TAGGED_NETFILTER) != "0"  # a tag without a VID would take a packet past the rules
+        hidden = [name for name, on in shown.items() if not (on and tagged)]
         return iptables.read(saved, self._sets(saved.values()), hidden), saved
 
     def _sets(self, saved: Iterable[str]) -> str:

@@ -75,6 +75,7 @@ def node_facts(
             if link.settings.get("ipv6/disable_ipv6", "0") != "0"
         ),
         addrs={ours.get(name, name): link.addrs for name, link in observed.state.links.items() if link.addrs},
+        fleeting=observed.by_themselves.union(*map(_fleeting, observed.state.links.values())),
         mtus={ours.get(n, n): link.mtu for n, link in observed.state.links.items() if link.addrs and link.mtu},
         duplicates={
             ours.get(name, name): found for name, link in observed.state.links.items() if (found := _duplicates(link))
@@ -83,6 +84,10 @@ def node_facts(
             r.dev for r in observed.state.routes if r.dev and r.protocol == RTPROT_KERNEL and "." in r.dst
         ),
     )
+
+
+def _fleeting(link: Link) -> frozenset[str]:
+    return frozenset(address.partition("/")[0] for address, one in link.details.items() if not one.static)
 
 
 def _duplicates(link: Link) -> dict[Cidr, Details]:

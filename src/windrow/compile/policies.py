@@ -66,7 +66,7 @@ def policy_table(cluster: Cluster, facts: NodeFacts) -> RuleTable:
     ]
     host = {str(address).partition("/")[0] for addresses in facts.addrs.values() for address in addresses}
     own = {r.host: OwnGuards(guards=r.guards, addresses=_addresses(r, whole, facts)) for r in guarded}
-    rules = compile_policies(whole, endpoints, sorted(host), others, own)
+    rules = compile_policies(whole, endpoints, sorted(host | facts.fleeting), others, own)
     return nft.table(rules) if facts.features.bridge_conntrack else _by_iptables(rules, whole, facts)
 
 

@@ -19,6 +19,8 @@ BRIDGE_NETFILTER = (
 )
 """Whether the packet filter sees the frames of all bridges; each bridge can say so for itself, too, and one of the two
 is enough (`br_nf_pre_routing`, `br_nf_forward_arp`). They exist while br_netfilter is loaded, and are 1 then."""
+TAGGED_NETFILTER = "net.bridge.bridge-nf-filter-vlan-tagged"
+"""Whether frames with a tag are among those that it sees (`is_vlan_ip`), of the bridges that show theirs. It is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

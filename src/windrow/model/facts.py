@@ -155,6 +155,9 @@ class NodeFacts:
     """Of the links whose settings are known (`Link.settings`), those on which IPv6 is switched off (`disable_ipv6`)."""
     addrs: Mapping[IfName, frozenset[Cidr]] = field(default_factory=dict)
     """The addresses that links have now; those without one are left out."""
+    fleeting: frozenset[str] = frozenset()
+    """Those of the host that are not among them, without lengths: with an end, as a DHCP client gives them, link-local,
+    SLAAC's."""
     mtus: Mapping[IfName, int] = field(default_factory=dict)
     """Of the links with an address."""
     duplicates: Mapping[IfName, Mapping[Cidr, Details]] = field(default_factory=dict)

@@ -494,6 +494,8 @@ class Observed:
     """Why the rules of some ports could not be looked at."""
     policies_unread: str = ""
     """Why the rules of network policies could not."""
+    by_themselves: frozenset[str] = frozenset()
+    """Addresses that nobody gave: SLAAC's, and the link-local ones of bridges."""
 
     def owned(self, name: str) -> bool:
         """Whether Windrow made this link."""

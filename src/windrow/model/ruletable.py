@@ -19,6 +19,8 @@ POLICY_TABLE = IfName("windrow-policy")
 itself, as a link does."""
 FORGED = "forged"
 """The chain that drops packets of the overlay which no node has sent."""
+TAGGED = "forged-behind-tags"
+"""The chain that drops what FORGED cannot read."""
 VERDICT_MAP = "map ifname verdict"
 """The `form` of a map from ports to chains."""
 POLICY_MAPS, GUARD_MAPS = ("from-ports", "to-ports"), ("guards-from", "guards-to")

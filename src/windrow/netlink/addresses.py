@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket as socket  # quicker to load than `socket`, see `sock`
 from collections.abc import Mapping
 from struct import Struct
+from typing import NamedTuple
 
 from windrow.model.host import Details
 from windrow.model.values import Cidr
@@ -26,21 +27,31 @@ _CACHEINFO = Struct("=IIII")
 _U32 = Struct("=I")
 
 
-def dump_addresses(rtnl: Rtnl) -> dict[int, Mapping[Cidr, Details]]:
-    """By ifindex: the addresses that somebody gave, in the kernel's order. SLAAC's and its temporary ones are left
-    out, and the link-local one that the kernel gives: they come by themselves."""
+class Addresses(NamedTuple):
+    """By ifindex. `given`: in the kernel's order; `by_themselves`: SLAAC's and its temporary ones, and the link-local
+    one that the kernel gives."""
+
+    given: dict[int, Mapping[Cidr, Details]]
+    by_themselves: dict[int, frozenset[str]]
+
+
+def dump_addresses(rtnl: Rtnl) -> Addresses:
     dump = rtnl.dump(Message(RTM_GETADDR, codec.ADDR_HEADER.pack(0, 0, 0, 0, 0), doing="list the addresses"))
     found: dict[int, dict[Cidr, Details]] = {}
+    came: dict[int, set[str]] = {}
     now = boottime()
     for data, start, end in dump:
         header = codec.ADDR_HEADER.unpack_from(data, start)
         attrs = attributes(data, start + codec.ADDR_HEADER.size, end)
-        known = LOCAL in attrs or ADDRESS in attrs
-        if known and not _by_itself(header[0], attrs):
+        if LOCAL not in attrs and ADDRESS not in attrs:
+            continue
+        if _by_itself(header[0], attrs):
+            came.setdefault(header[4], set()).add(codec.read_ip(attrs.get(LOCAL) or attrs[ADDRESS]))
+        else:
             one = found.setdefault(header[4], {})
             address = Cidr(f"{codec.read_ip(attrs.get(LOCAL) or attrs[ADDRESS])}/{header[1]}")
             one[address] = _details(header, attrs, now, len(one))
-    return dict(found)
+    return Addresses(dict(found), {index: frozenset(those) for index, those in came.items()})
 
 
 def static(details: Mapping[Cidr, Details]) -> frozenset[Cidr]:

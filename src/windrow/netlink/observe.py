@@ -152,13 +152,20 @@ def observe(
                 raw,
                 look,
                 vlans.get(raw.ifindex),
-                addrs.get(raw.ifindex, _NO_ADDRS),
+                addrs.given.get(raw.ifindex, _NO_ADDRS),
                 set_by_hand.get(raw.ifindex, _NO_NEIGHBOURS),
             )
         except _FAULTS as fault:
             unreadable[name] = f"{type(fault).__name__}: {fault}"
     state = HostState(links=links, routes=found, rules=rules, sysctls=dict(sysctls or {}))
-    return Observed(state=state, runtime=runtime, unreadable=unreadable)
+    came = _by_themselves(raws, addrs.by_themselves)
+    return Observed(state=state, runtime=runtime, unreadable=unreadable, by_themselves=came)
+
+
+def _by_themselves(raws: Iterable[Raw], came: Mapping[int, frozenset[str]]) -> frozenset[str]:
+    bridges = {raw.ifindex for raw in raws if raw.kind == "bridge"}
+    found = ((index in bridges, one) for index, those in came.items() for one in those)
+    return frozenset(one for of_bridge, one in found if of_bridge or not routes.link_local(one))
 
 
 def _told(encrypted: Callable[[Sequence[int]], Encrypted], indexes: Sequence[int]) -> tuple[Encrypted, frozenset[int]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from windrow.model.bonding import Change
 from windrow.model.names import MGMT
-from windrow.model.ruletable import FORGED, JUDGED, POLICY_TABLE, VERDICT_MAP, WAITING, RuleTable, TableChain
+from windrow.model.ruletable import FORGED, JUDGED, POLICY_TABLE, TAGGED, VERDICT_MAP, WAITING, RuleTable, TableChain
 from windrow.model.steps import Delta, Impact, Phase, SetPolicies, Step, Unit
 from windrow.model.values import Ref
 
@@ -107,7 +107,7 @@ def _judged(table: RuleTable, other: RuleTable) -> str:
 
 def _rules(table: RuleTable, other: RuleTable) -> str:
     """Of policies, and against forged packets."""
-    named = _policy_chains(table) | ({FORGED} & table.chains.keys())
+    named = _policy_chains(table) | ({FORGED, TAGGED} & table.chains.keys())
     differ = (table.chains[name] for name in named if other.chains.get(name) != table.chains[name])
     return _named({rule.comment.rpartition(" ")[0] for chain in differ for rule in chain.rules} - {""})
 

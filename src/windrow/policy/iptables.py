@@ -53,9 +53,11 @@ _ENDS = {Direction.EGRESS: "dst", Direction.INGRESS: "src"}
 """Direction -> where the address at the other end is."""
 _OWN = {Direction.EGRESS: "-s", Direction.INGRESS: "-d"}
 """Direction -> what asks for the address of the port's own end."""
+_OWN_END = tuple(f"ct{word}src" for word in ("orig", "repl"))
+"""What asks for the address of that end, if it began the connection, and if the other one did (`policy.nft`)."""
 _PASSES = {Direction.EGRESS: f"-g {PREFIX}arrive", Direction.INGRESS: "-j ACCEPT"}
 """What lets a pod send has its receiver still to ask."""
-_ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
+_ICMP = {4: "icmp", 6: "ipv6-icmp"}
 _OUT_BY, _IN_BY = "-m physdev --physdev-in {}", "-m physdev --physdev-out {} --physdev-is-bridged"
 _BY = {"leaving": _OUT_BY, "let-from": _OUT_BY, "arriving": _IN_BY, "let-to": _IN_BY}
 """Chain -> what asks for the port there."""
@@ -193,8 +195,8 @@ def _base_chains(judged: Collection[_Judged], bridges: Collection[str]) -> dict[
         **_by_name("let-to", _isolated(judged, into), partial(_let, into), _FOR_ANOTHER, (_ROUTED, _FOR_ANOTHER)),
     }
     for direction in Direction:
-        made[_chain_name("known", direction)] = _alike(*_known(direction))
-        made[_chain_name("label", direction)] = _alike(*_label(direction))
+        made[_chain_name("label", direction)] = _both(partial(_label, direction))
+    made[_KNOWN] = _alike(*_known())
     made |= {f"{WAITING}{way}": _alike(("not judged yet", "-j DROP")) for way in ("leaving", "arriving")}
     return made | {name: replace(made[name], hook=_BASE) for name in _BASES}
 
@@ -238,8 +240,9 @@ def _by_name(
 
 def _first(family: int, bridges: Iterable[str]) -> Iterator[_Line]:
     if family == 6:
-        for kind in UPKEEP[Direction.EGRESS]:  # between ports: what the host says itself is not in FORWARD
-            yield "upkeep of the link", f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
+        for kind in UPKEEP[Direction.EGRESS]:  # from port to port: what is routed is no link's
+            kinds = f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}"
+            yield "upkeep of the link", f"{kinds} -m physdev --physdev-is-bridged -j ACCEPT"
     for bridge in bridges:
         yield _from(bridge)
     yield "to a port", f"-g {PREFIX}arrive"
@@ -287,7 +290,7 @@ def _arriving(port: _Judged, family: int) -> Iterator[_Line]:
 
 def _routed(family: int, judged: Iterable[_Judged]) -> Iterator[_Line]:
     """The bridge has not chosen a port yet, so whoever has the address is asked."""
-    yield "established", f"{_ESTABLISHED} -j {PREFIX}{_chain_name('known', Direction.INGRESS)}"
+    yield "established", f"-m conntrack --ctstate ESTABLISHED -j {PREFIX}{_KNOWN}"
     label = f"-g {PREFIX}{_chain_name('label', Direction.INGRESS)}"
     yield "open", f"-m set --match-set {PREFIX}{set_name('open', family)} dst {label}"
     for port in _isolated(judged, Direction.INGRESS):
@@ -308,18 +311,32 @@ def _unjudged(way: str) -> _Line:
 # What is established: as `policy.nft` has it --------------------------------------------------------
 
 
+_KNOWN = "known-to"
+"""What is routed to a port and has passed it before: whose it is, the address of the packet has told."""
+
+
 def _chain_name(what: str, direction: Direction) -> str:
-    """`known-from`: passes what the port has let through before; `label-from`: writes down that it has; `let-from`:
-    does so where the address is the port's own."""
+    """`label-from`: writes down that the port has let it through; `let-from`: does so where the address is the port's
+    own."""
     return f"{what}-{WAYS[direction]}"
 
 
-def _known(direction: Direction) -> Iterator[_Line]:
-    for turn, label in zip(TURNS[direction], LABELS, strict=True):
-        yield "let through before", f"{_turn(turn)} -m connlabel --label {label} {_PASSES[direction]}"
+def _known() -> Iterator[_Line]:
+    for turn, label in zip(TURNS[Direction.INGRESS], LABELS, strict=True):
+        yield "let through before", f"{_turn(turn)} -m connlabel --label {label} -j ACCEPT"
 
 
-def _label(direction: Direction) -> Iterator[_Line]:
+def _established(direction: Direction, address: str) -> Iterator[_Line]:
+    """The address is the connection's and not the packet's: an ICMP error counts as a packet of the connection that it
+    is about, and anybody sends one."""
+    for turn, began, label in zip(TURNS[direction], _OWN_END, LABELS, strict=True):
+        own = f"{_turn(turn)} --{began} {address} --ctstate RELATED,ESTABLISHED"
+        yield "let through before", f"{own} -m connlabel --label {label} {_PASSES[direction]}"
+
+
+def _label(direction: Direction, family: int) -> Iterator[_Line]:
+    error = f"-p {_ICMP[family]} -m conntrack --ctstate RELATED"
+    yield "an error lets nothing through", f"{error} {_PASSES[direction]}"
     for turn, label in zip(TURNS[direction], LABELS, strict=True):
         yield "let through", f"{_turn(turn)} -m connlabel --label {label} --set {_PASSES[direction]}"
     yield "no connection", _PASSES[direction]
@@ -339,10 +356,9 @@ def _let(direction: Direction, port: _Judged, family: int) -> Iterator[_Line]:
 
 
 def _of_port(port: _Judged, guarded: GuardedPort, direction: Direction) -> TableChain:
-    known = f"{_ESTABLISHED} -j {PREFIX}{_chain_name('known', direction)}"
     lines: list[tuple[int, str, str]] = []
     for family in FAMILIES:
-        lines += [(family, "established", f"{_OWN[direction]} {one} {known}") for one in port.of(family)]
+        lines += [(family, *line) for one in port.of(family) for line in _established(direction, one)]
         lines += [(family, "", f"-j {PREFIX}{name}") for name in guarded.chains[direction]]
         if most := guarded.logged.get(direction):
             said = f"windrow {port.chain(direction)}: "  # 29 characters at most

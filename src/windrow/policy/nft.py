@@ -41,6 +41,7 @@ from windrow.model.ruletable import (
     OWNED,
     POLICY_MAPS,
     POLICY_TABLE,
+    TAGGED,
     VERDICT_MAP,
     WAITING,
     RuleTable,
@@ -99,15 +100,21 @@ _DROPS = {
     Direction.INGRESS: ("to-", f"{WAITING}arriving"),
 }
 """Direction -> how the names of chains begin whose last rule drops."""
-_OWN_ADDRESS = {Direction.EGRESS: "saddr", Direction.INGRESS: "daddr"}
-"""Direction -> the address of the port's own end."""
 TURNS = {Direction.EGRESS: ("original", "reply"), Direction.INGRESS: ("reply", "original")}
 """Direction -> which packets of a connection it is, if the port's end began it, and if the other one did."""
+BEGAN = ("original", "reply")
+"""Of which packets the source is the port's end, if that began the connection, and if the other one did."""
 LABELS, _LABELS_UNOWNED = (120, 121), (122, 123)
 """Bits of a connection's label: that the port of the end that began it let a packet of it through, and that the port of
 the other end did. A port of which no addresses are known has bits of its own: anybody's packets make it set them."""
 UPKEEP = {Direction.EGRESS: [130, 131, 132, 133, 135, 136, 143], Direction.INGRESS: [*range(130, 137), 143]}
 """ICMPv6 that a link needs: MLD and neighbour discovery (RFC 4890 §4.4.1). A guarded pod advertises no router."""
+_DISCOVERY, _LISTENERS = (255, frozenset(range(133, 138))), (1, frozenset({130, 131, 132, 143}))
+"""The hop limit that they have to have, which none has that comes from behind a router (RFC 4861 §7.1, RFC 3810 §5);
+and which they are."""
+_ON_LINK = [{"prefix": {"addr": "fe80::", "len": 10}}, {"prefix": {"addr": "ff02::", "len": 16}}]
+_TAGGED = ["8021q", "8021ad"]
+"""EtherTypes of a tag that is behind another one: of one alone the kernel has read on (`skb_vlan_untag`)."""
 _FORMS = {Members.ADDRESSES: "set {}", Members.RANGES: "set {} interval", Members.SOCKETS: "set {} . inet_service"}
 _OWNED_FORM = "set {} . ifname"
 _ACCEPT: Json = {"accept": None}
@@ -171,6 +178,7 @@ def _base(name: str, *, own: bool) -> TableChain:
     one = _HOOKS[name]
     rules = [
         *(_first(name, own=own) if one.first else ()),
+        *(_not_as_the_host() if name == "leaving-by-host" else ()),
         *(_judging(name) if one.policies else ()),
     ]
     return TableChain(hook=one.hook, rules=tuple(rules))
@@ -185,6 +193,12 @@ def _first(name: str, *, own: bool) -> Iterator[TableRule]:
         yield from _kept(port)
     unjudged = _match(_meta(_GROUPS[direction]), PORT_GROUP), _match(port, f"@{JUDGED}", op="!=")
     yield _rule("not judged yet", *unjudged, {"goto": {"target": WAITING + name}})
+
+
+def _not_as_the_host() -> Iterator[TableRule]:
+    """What comes in from the host's own address would pass as the host's where it is routed to a pod. In IPv4 no such
+    packet is routed (`fib_validate_source`)."""
+    yield _rule("the host's address", *_address(6, "saddr", set_name(HOST_SET, 6)), *_DROPPED)
 
 
 def _judging(name: str) -> Iterator[TableRule]:
@@ -206,11 +220,19 @@ def _always(name: str) -> Iterator[TableRule]:
     """What passes at an isolated port, too."""
     direction = _HOOKS[name].direction
     yield _rule("address resolution", _match(_meta("protocol"), "arp"), _ACCEPT)
-    yield _rule("the link's upkeep", *_icmpv6(UPKEEP[direction]), _ACCEPT)
+    yield from _upkeep(direction, routed=_HOOKS[name].host and direction is Direction.EGRESS)
     if _HOOKS[name].host:
         for family in _IP:
             found = _address(family, _ENDS[direction][1], set_name(HOST_SET, family))
             yield _rule("the host itself", *found, _ACCEPT)
+
+
+def _upkeep(direction: Direction, *, routed: bool) -> Iterator[TableRule]:
+    """`routed`: the host may be about to pass the packet on, so that it has to be for the link by its address, too."""
+    for hops, kinds in (_DISCOVERY, _LISTENERS):
+        near = [_match(_payload("ip6", "hoplimit"), hops)]
+        near += [_match(_payload("ip6", "daddr"), {"set": _ON_LINK})] if routed else []
+        yield _rule("the link's upkeep", *_icmpv6([k for k in UPKEEP[direction] if k in kinds]), *near, _ACCEPT)
 
 
 def _of_port(port: IfName, guarded: GuardedPort, direction: Direction) -> TableChain:
@@ -244,23 +266,22 @@ def _know(direction: Direction) -> Iterator[TableRule]:
     """Passes what is of a connection of which the port has let a packet through: its own address is of the connection,
     for what others have let through is theirs. What it dropped, conntrack may have noted all the same: a bridge floods
     a frame to other ports, too, and what the host routes is noted before it comes here."""
-    for family in _IP:
-        yield from _labelled(direction, LABELS, *_owned(family, direction))
-    yield _rule("addresses are known", _match(_port(direction), f"@{ADDRESSLESS}", op="!="), {"return": None})
-    yield from _labelled(direction, _LABELS_UNOWNED)
+    for asked, label in _labels(direction):
+        yield _rule("let through before", *asked, _match(_ct("label"), label, op="in"), _ACCEPT)
 
 
-def _labelled(direction: Direction, labels: Iterable[int], *asked: Json) -> Iterator[TableRule]:
-    for turn, label in zip(TURNS[direction], labels, strict=True):
-        carried = _match(_ct("direction"), turn), _match(_ct("label"), label, op="in")
-        yield _rule("let through before", *asked, *carried, _ACCEPT)
-
-
-def _owned(family: int, direction: Direction) -> tuple[Json, Json]:
-    """The packet is of this family, and the port has the address of its own end."""
-    protocol = _IP[family]
-    own = {"concat": [_payload(protocol, _OWN_ADDRESS[direction]), _port(direction)]}
-    return _match(_meta("protocol"), protocol), _match(own, f"@{set_name(OWNED, family)}")
+def _labels(direction: Direction) -> Iterator[tuple[Sequence[Json], int]]:
+    """(whose packet it is, the label of that end). The address is the connection's and not the packet's: an ICMP error
+    counts as a packet of the connection that it is about, and anybody sends one."""
+    turns = list(zip(TURNS[direction], BEGAN, LABELS, strict=True))
+    for family, protocol in _IP.items():
+        for turn, began, label in turns:
+            own = {"concat": [{"ct": {"key": f"{protocol} saddr", "dir": began}}, _port(direction)]}
+            owned = _match(own, f"@{set_name(OWNED, family)}")
+            yield (_match(_meta("protocol"), protocol), _match(_ct("direction"), turn), owned), label
+    nobodys = _match(_port(direction), f"@{ADDRESSLESS}")
+    for turn, label in zip(TURNS[direction], _LABELS_UNOWNED, strict=True):
+        yield (nobodys, _match(_ct("direction"), turn)), label
 
 
 def _let(direction: Direction) -> str:
@@ -273,16 +294,9 @@ def _to_let(direction: Direction) -> Json:
 
 def _let_through(direction: Direction) -> Iterator[TableRule]:
     """Passes, and is written down where the address is the port's: in another one's name nobody lets through."""
-    for family in _IP:
-        yield from _labelling(direction, LABELS, *_owned(family, direction))
-    yield from _labelling(direction, _LABELS_UNOWNED, _match(_port(direction), f"@{ADDRESSLESS}"))
+    for asked, label in _labels(direction):
+        yield _rule("let through", *asked, {"mangle": {"key": _ct("label"), "value": label}})
     yield _rule("", _ACCEPT)
-
-
-def _labelling(direction: Direction, labels: Iterable[int], *asked: Json) -> Iterator[TableRule]:
-    for turn, label in zip(TURNS[direction], labels, strict=True):
-        label_it = {"mangle": {"key": _ct("label"), "value": label}}
-        yield _rule("let through", *asked, _match(_ct("direction"), turn), label_it)
 
 
 # What a port asks for itself ------------------------------------------------------------------------
@@ -326,6 +340,7 @@ def _no_other_source(addresses: Iterable[str]) -> Iterator[TableRule]:
     for protocol, source, family in _SOURCES:
         foreign = _match(_payload(protocol, source), {"set": [*_NOBODYS[family], *of[family]]}, op="!=")
         yield _rule("another's address", _match(_meta("protocol"), protocol), foreign, *_DROPPED)
+    yield _rule("another's address", _match(_meta("protocol"), {"set": _TAGGED}), *_DROPPED)
 
 
 def _kept(port: Json) -> Iterator[TableRule]:
@@ -336,6 +351,7 @@ def _kept(port: Json) -> Iterator[TableRule]:
         kept = _match(port, f"@{KEPT}"), _match(_meta("protocol"), protocol)
         somebodys = _match(sender, {"set": _NOBODYS[family]}, op="!=")
         yield _rule("another's address", *kept, somebodys, foreign, *_DROPPED)
+    yield _rule("another's address", _match(port, f"@{KEPT}"), _match(_meta("protocol"), {"set": _TAGGED}), *_DROPPED)
 
 
 def _too_much(rate: Rate) -> TableRule:
@@ -444,6 +460,8 @@ def _words(value: Any) -> Iterator[str]:
 
 _FORGED_HOOK = "filter prerouting -160 accept"
 """Before network policies let anything pass."""
+_TAGGED_HOOK = "filter input -160 accept"
+"""What goes up to the host: among themselves guests may have tags behind tags."""
 _TUNNEL_ENDS = "tunnel-ends"
 
 
@@ -454,14 +472,16 @@ def with_tunnels(table: RuleTable, ends: Sequence[TunnelEnds]) -> RuleTable:
         for one in ends
     }
     chain = TableChain(hook=_FORGED_HOOK, rules=tuple(rule for one in ends for rule in _forged(one)))
-    return RuleTable(chains={**table.chains, FORGED: chain}, sets={**table.sets, **sets})
+    tagged = _match(_meta("iifgroup"), PORT_GROUP), _match(_meta("protocol"), {"set": _TAGGED})
+    behind = TableChain(hook=_TAGGED_HOOK, rules=(_rule("overlay: behind tags, from a guest", *tagged, *_DROPPED),))
+    return RuleTable(chains={**table.chains, FORGED: chain, TAGGED: behind}, sets={**table.sets, **sets})
 
 
 def without_tunnels(table: RuleTable) -> RuleTable:
     """What is left of that table where Windrow has no tunnels any more."""
     ends = {set_name(_TUNNEL_ENDS, family) for family in _IP}
     return RuleTable(
-        chains={name: chain for name, chain in table.chains.items() if name != FORGED},
+        chains={name: chain for name, chain in table.chains.items() if name not in (FORGED, TAGGED)},
         sets={name: one for name, one in table.sets.items() if name not in ends},
     )
 

@@ -249,7 +249,7 @@ def _address(inside: Inside, nic: PodNic, name: str) -> str:
             index = rtnl.indexes().get(nic.interface)
             if index is None:
                 raise LabError(f"{name}: the pod has no {nic.interface}")
-            cidrs = dump_addresses(rtnl).get(index, {})
+            cidrs = dump_addresses(rtnl).given.get(index, {})
             return next((cidr.partition("/")[0] for cidr in cidrs if ":" not in cidr), "")
 
     return inside(look)
