@@ -18,11 +18,10 @@ from windrow.status.routes import PERIOD_S, Answer, Gateway, Heard, Offered, Pla
 
 
 class Routes:
-    """Of one cluster. `now`: RFC 3339; empty: nothing that was heard is too old."""
+    """Of one cluster. `now`: RFC 3339."""
 
     def __init__(self, cluster: Cluster, now: str) -> None:
-        self._cluster = cluster
-        self._now = datetime.fromisoformat(now).timestamp() if now else None
+        self._cluster, self._now = cluster, now
 
     def of(self, nad: NetworkAttachmentDefinition) -> dict[str, str | None]:
         """The hosts' own addresses in its VLAN say it, else a DHCP server there that a node has asked. Where nothing
@@ -84,7 +83,7 @@ class Routes:
 
     def _is_fresh(self, answer: Answer) -> bool:
         """A node that is off takes nothing back."""
-        return self._now is None or abs(self._now - answer.at) <= PERIOD_S
+        return abs(datetime.fromisoformat(self._now).timestamp() - answer.at) <= PERIOD_S
 
 
 def _agrees(route: Layer3, cidr: str, gateway: str) -> bool:
