@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def test_a_guest_that_boots_is_asked_again(line: Callable[[Guest], Agent], monke
     with line(guest) as agent:
         assert agent.wait(10.0)
         assert asks == [1, 2, 3]
+
+
+def test_a_slow_guest_is_given_longer(line: Callable[[Guest], Agent], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers each question, later than the first ones wait."""
+    monkeypatch.setattr("windrow.lab.vm.agent.HELLO_S", 0.05)
+
+    def guest(connection: socket.socket) -> None:
+        for number, _ in asked(connection):
+            time.sleep(0.2)
+            connection.sendall(reply(number, 0, ""))
+
+    with line(guest) as agent:
+        assert agent.wait(10.0)
 
 
 def test_a_guest_that_does_not_answer(line: Callable[[Guest], Agent], monkeypatch: pytest.MonkeyPatch) -> None:

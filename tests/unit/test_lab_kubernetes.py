@@ -19,6 +19,7 @@ from windrow.lab.errors import LabError
 from windrow.lab.guest.run import Place
 from windrow.lab.kernel.boot import Needs, boot
 from windrow.lab.kernel.machine import Guest
+from windrow.lab.kernel.uml import memory_for_cluster
 from windrow.lab.kubernetes import cluster, control, flannel, image, programs
 from windrow.lab.kubernetes.control import Control
 from windrow.lab.scenario import ApiOutage, Kubernetes, PodNic, Role, Scenario
@@ -52,6 +53,30 @@ metadata:
   name: web
   annotations: {k8s.v1.cni.cncf.io/networks: "a, prod/b@db0, c"}
 spec: {nodeName: n0, containers: []}
+"""
+
+
+LAUNCHER = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: virt-launcher-a
+  annotations: {k8s.v1.cni.cncf.io/networks: '[{"name": "lan", "namespace": "default", "interface": "podd02b1dbcefd"}]'}
+spec:
+  nodeName: n0
+  containers:
+    - name: compute
+      env:
+        - name: STANDALONE_VMI
+          value: |
+            apiVersion: kubevirt.io/v1
+            kind: VirtualMachineInstance
+            metadata: {name: a, namespace: default}
+            spec:
+              domain:
+                memory: {guest: 112Mi}
+                devices: {interfaces: [{name: default, masquerade: {}}, {name: lan, bridge: {}}]}
+              networks: [{name: default, pod: {}}, {name: lan, multus: {networkName: lan}}]
 """
 
 
@@ -450,3 +475,36 @@ def test_a_server_that_stays_away_is_not_asked_for_ever(
     answers += [(1, "", AWAY)]
     with pytest.raises(LabError, match="TLS handshake timeout"):
         applied()
+
+
+# Machines in Pods ----------------------------------------------------------------------------------
+
+
+def test_a_launchers_machine_is_one_of_the_scenario() -> None:
+    scenario = parsed(pods=LAUNCHER)
+    (vm,) = scenario.vms
+    assert (vm.name, vm.node, vm.pod, vm.memory >> 20) == ("a", "n0", "default/virt-launcher-a", 112)
+    assert scenario.vm_stations() == ("a/default", "a/lan")
+    assert [(str(nic.interface), nic.nad) for nic in vm.nics] == [("eth0", ""), ("eth1", "default/lan")]
+
+
+def test_what_is_no_machine_is_said_with_its_pod() -> None:
+    network = "apiVersion: network.harvesterhci.io/v1beta1, kind: ClusterNetwork, metadata: {name: a}"
+    other = f"{LAUNCHER.partition('value: |')[0]}value: '{{{network}}}'\n"
+    assert said(pods=other).startswith("pods/pods.yaml: Pod virt-launcher-a: STANDALONE_VMI is not one Virtual")
+    wrong = said(pods=LAUNCHER.replace("{name: lan, bridge: {}}", "{name: lan, bridge: {}, masquerade: {}}"))
+    assert wrong.startswith("pods/pods.yaml: Pod virt-launcher-a: STANDALONE_VMI:")
+
+
+def test_the_lab_has_memory_for_it() -> None:
+    with_one, without = memory_for_cluster(3, machines=[112 << 20]), memory_for_cluster(3)
+    assert int(with_one[:-1]) - int(without[:-1]) > 112
+
+
+def test_machines_that_the_lab_would_start_are_still_refused() -> None:
+    vms = HEAD + "  vms:\n    - {name: a, node: n0}\n"
+    manifest = "\n".join(
+        line[12:] for line in LAUNCHER.splitlines()[LAUNCHER.splitlines().index("          value: |") + 1 :]
+    )
+    with pytest.raises(ProblemsError, match="are KubeVirt's to start"):
+        parse(Texts("s.yaml", vms, {"a.yaml": manifest}, {}, {}))

@@ -18,6 +18,7 @@ from windrow.lab.scenario import Pod
 from windrow.lab.session import Applied, Session, missing, prepare_kernel
 from windrow.model.checkpoint import Probe, ProbeKind
 from windrow.model.cluster import Cluster
+from windrow.model.machines import AnyMachine
 from windrow.model.objects import AnyObject
 from windrow.model.problems import ProblemsError, errors
 from windrow.model.steps import Failure, Step
@@ -29,6 +30,7 @@ from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
     from windrow.apps.incluster import Listed
+    from windrow.lab.kubernetes.launchers import Wired
 
 ENTRY = "windrow.apps.labguest:main"
 DEFAULT_NETWORK: dict[str, Any] = {"cniVersion": "1.0.0", "name": "windrow", "type": "windrow"}
@@ -97,6 +99,12 @@ class LabEngine:
         names = [one["name"] for one in document["interfaces"]]
         pairs = [(names[ip["interface"]], ip["address"].partition("/")[0]) for ip in document.get("ips", ())]
         return dict(reversed(pairs))
+
+    def wire(self, namespace: int, machine: AnyMachine, directory: Path, *, seen: Path) -> Wired:
+        """Raises KernelError, ServiceError."""
+        from windrow.apps.vm import inpod  # with all of machines: most labs have none in pods
+
+        return inpod.wire(namespace, machine, directory, seen=seen)
 
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Without a compiler: a shim for each node would take longer than it saves. Raises InstallError."""

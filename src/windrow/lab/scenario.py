@@ -7,7 +7,7 @@
     │              VLAN)
     ├── kubernetes Kubernetes: whether nodes follow the API of a real control plane, and run pods
     ├── endpoints  Endpoint: stands in for a VM; on a node, in a network (NetworkAttachmentDefinition)
-    ├── vms        Vm: a VirtualMachine of the manifests, which runs on a node ── VmNic
+    ├── vms        Vm: a VirtualMachine of the manifests, which runs on a node, or one of a Pod ── VmNic
     ├── cables     Cable from End to End
     ├── manifests  file -> text; the same for every node
     ├── changes    file -> text; what the checks of the kinds Change, Closed and ApiOutage apply
@@ -264,7 +264,8 @@ class VmNic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vm:
-    """A virtual machine of the manifests, started on `node`. Its addresses are what its guest says that they are."""
+    """A virtual machine of the manifests, started on `node`; or one that runs in a Pod of a cluster. Its addresses are
+    what its guest says that they are."""
 
     name: str
     node: str
@@ -272,6 +273,8 @@ class Vm:
     nics: tuple[VmNic, ...] = ()
     memory: int = 0
     """Bytes."""
+    pod: str = ""
+    """`namespace/name` of the Pod in which its hypervisor runs; empty: Windrow starts it."""
 
     def nic(self, network: str) -> VmNic | None:
         return next((nic for nic in self.nics if nic.network == network), None)

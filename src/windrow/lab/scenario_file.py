@@ -46,7 +46,7 @@ from windrow.lab.scenario import (
     Vm,
 )
 from windrow.lab.scenario_links import check_links
-from windrow.lab.scenario_pods import pods
+from windrow.lab.scenario_pods import launched, pods
 from windrow.lab.scenario_vms import Machines
 from windrow.model.bonding import BondMode
 from windrow.model.lazy import dataclass
@@ -184,16 +184,19 @@ class _Reader:
             if top.text(key, required=True, hint=f"{key}: {right}") not in ("", right):
                 top[key].wrong("kind-unknown", f"{shown(top[key].value)} is not what a scenario says", f"write {right}")
         spec = top.table("spec", _SPEC, required=True)
-        machines = Machines(texts.manifests)
+        machines, kubernetes = Machines(texts.manifests), self._kubernetes(spec)
         scenario = Scenario(
             name=top.table("metadata", required=True).text("name", required=True),
             description=spec.text("description"),
             nodes=self._all(spec, "nodes", self._node, required=True),
             switches=self._all(spec, "switches", self._switch),
             hosts=self._all(spec, "hosts", self._host),
-            kubernetes=self._kubernetes(spec),
+            kubernetes=kubernetes,
             endpoints=self._all(spec, "endpoints", self._endpoint),
-            vms=self._all(spec, "vms", lambda item: self._vm(item, machines)),
+            vms=(
+                *self._all(spec, "vms", lambda item: self._vm(item, machines)),
+                *(launched(texts.pods, machines, self._report) if kubernetes else ()),
+            ),
             cables=self._all(spec, "cables", self._cable),
             manifests=texts.manifests,
             changes=texts.changes,

@@ -30,6 +30,7 @@ from windrow.lab.scenario import (
     Steady,
     SwitchFault,
 )
+from windrow.lab.scenario_pods import INSTANCE
 from windrow.model.wire.reader import Report, suggestion
 from windrow.model.wire.text import shown
 
@@ -58,7 +59,7 @@ class _Links:
         self._check_kubernetes()
         for i, endpoint in enumerate(self._scenario.endpoints):
             self._known(endpoint.node, self._nodes, f"spec.endpoints[{i}].node", "node")
-        for i, vm in enumerate(self._scenario.vms):
+        for i, vm in enumerate(vm for vm in self._scenario.vms if not vm.pod):
             self._known(vm.node, self._nodes, f"spec.vms[{i}].node", "node")
         for i, check in enumerate(self._scenario.checks):
             self._check_check(check, f"spec.checks[{i}]")
@@ -126,8 +127,9 @@ class _Links:
         self._all_known(self._scenario.kubernetes.flannel, self._nodes, "spec.kubernetes.flannel", "node")
         for pod in self._scenario.pods:
             self._known(pod.node, self._nodes, f"pods/{pod.name}.spec.nodeName", "node")
-        if self._scenario.vms:
-            self._wrong("kubernetes", "spec.vms", "on a cluster of Kubernetes, machines are KubeVirt's to start")
+        if any(not vm.pod for vm in self._scenario.vms):
+            said = "on a cluster of Kubernetes, machines are KubeVirt's to start"
+            self._wrong("kubernetes", "spec.vms", said, f"write a Pod in pods/, with {INSTANCE} in its environment")
         self._check_pods_of_flannel(self._scenario.kubernetes)
         if self._scenario.pods and not self._scenario.kubernetes.kubelets:
             said = f"{', '.join(pod.name for pod in self._scenario.pods)} has nobody to run it"

@@ -43,6 +43,8 @@ from windrow.store.paths import Paths
 
 if TYPE_CHECKING:
     from windrow.lab.kubernetes.cluster import Cluster
+    from windrow.lab.kubernetes.launchers import Launchers, Wired
+    from windrow.model.machines import AnyMachine
 
 FOLLOW_S = 120.0
 LOOK_S = 1.0
@@ -90,6 +92,11 @@ class Engine(Protocol):
         """A pod, by the many-NIC plugin: interface -> its first address, without prefix length. Raises LabError."""
         ...
 
+    def wire(self, namespace: int, machine: AnyMachine, directory: Path, *, seen: Path) -> Wired:
+        """Make what is between a Pod's interfaces and those of the guest in it. `namespace`: an fd. `directory`, which
+        the Pod finds at `seen`: for the configurations of its DHCP servers. Raises KernelError, ServiceError."""
+        ...
+
     def install_plugins(self, root: Path, node: str, bin_dir: Path) -> None:
         """Windrow's CNI plugins, where a container runtime looks for them."""
         ...
@@ -102,6 +109,7 @@ class Session:
         self._engine = engine
         self._world: World | None = None
         self._caring: threading.Thread | None = None
+        self._launchers: Launchers | None = None
         _install_command(path)
 
     @property
@@ -229,8 +237,22 @@ class Session:
         self._plug_in(request)
         fine = not any(left.values())
         if cluster.kubelets and fine:
+            launchers = self._launchers_of(cluster)
             request.log(cluster.start_pods(scenario.pod_manifests), level="step")
+            if launchers is not None:
+                launchers.await_guests(lambda text, level: request.log(text, level=level))
         return {"ok": fine, "nodes": {node: {"ok": not n, "left": n} for node, n in left.items()}}
+
+    def _launchers_of(self, cluster: Cluster) -> Launchers | None:
+        """They look after the Pods in which machines run; None: there are none. Raises LabError."""
+        world = self.world
+        if self._launchers is None and world.scenario.vms:
+            from windrow.lab.kubernetes.launchers import Launchers  # with all of machines
+
+            world.fleet.prepare()
+            self._launchers = Launchers(cluster, world.fleet, world.scenario.vms, self._engine.wire)
+            self._launchers.start(lambda: world.closed)
+        return self._launchers
 
     def _follow(self, nodes: Sequence[str], request: Request) -> dict[str, int]:
         """Until the nodes are as the API's objects want them, by another plan than their agents'; how many steps are
@@ -304,6 +326,8 @@ class Session:
 
     def _exec_in_guest(self, request: Request, vm: Vm) -> Mapping[str, Any]:
         """By the guest's agent, so without a terminal and its output at the end; a shell is its console."""
+        if request.document.get("shell") and vm.pod:
+            raise LabError(f"{vm.name} runs in pod {vm.pod}, and its console is there", hint=f"lab exec {vm.name} …")
         if request.document.get("shell"):
             request.document = {
                 **request.document,

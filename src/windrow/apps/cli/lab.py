@@ -468,12 +468,15 @@ def _scenario(name: str, kind: str, cpus: int, log: LiveLog) -> tuple[dict[str, 
     if found.vms:
         check_machines()
     request: dict[str, Any] = {"do": "up", "scenario": texts.to_json()}
+    machines = [vm.memory for vm in found.vms]
     if found.kubernetes is None:
-        memory = memory_for([vm.memory for vm in found.vms])
+        memory = memory_for(machines)
         return request, Needs(memory=memory, cpus=cpus, machines=bool(found.vms))
     wanted = found.kubernetes
-    memory = memory_for_cluster(len(found.nodes), controllers=wanted.controllers, conformance=wanted.conformance)
-    needs = Needs(memory=memory, cpus=cpus, cluster=True)
+    memory = memory_for_cluster(
+        len(found.nodes), controllers=wanted.controllers, conformance=wanted.conformance, machines=machines
+    )
+    needs = Needs(memory=memory, cpus=cpus, cluster=True, machines=bool(machines))
     refuse(kind, needs)
     if found.kubernetes.flannel:
         from windrow.lab.kubernetes.flannel import net_conf

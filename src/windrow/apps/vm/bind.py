@@ -77,10 +77,10 @@ def connect(kernel: Kernel, namespace: int, plan: NicPlan) -> None:
 
 def serve(namespace: int, plan: NicPlan, directory: Path) -> None:
     """The second half: what translates and answers the guest, by other programs. Raises ServiceError."""
-    if plan.masquerade is not None:
-        _translate(namespace, plan.masquerade)
+    translate(namespace, plan)
     if plan.dhcp is not None:
-        _serve(namespace, plan.dhcp, directory)
+        config, pid = write_server(plan.dhcp, directory, seen=directory)
+        netns.opened_in(namespace, lambda: dnsmasq.start(config, pid))
 
 
 def _make_bridge(rtnl: Rtnl, plan: NicPlan) -> None:
@@ -144,16 +144,20 @@ def _set(plan: NicPlan) -> None:
                 raise
 
 
-def _translate(namespace: int, rules: masquerade.Masquerade) -> None:
-    texts = {version: text for version in (4, 6) if (text := masquerade.iptables(rules, version))}
-    netns.opened_in(namespace, lambda: netfilter.load(masquerade.nft(rules), texts))
+def translate(namespace: int, plan: NicPlan) -> None:
+    """The rules of a masqueraded NIC; of another one nothing. Raises ServiceError."""
+    if (rules := plan.masquerade) is not None:
+        texts = {version: text for version in (4, 6) if (text := masquerade.iptables(rules, version))}
+        netns.opened_in(namespace, lambda: netfilter.load(masquerade.nft(rules), texts))
 
 
-def _serve(namespace: int, answer: dhcp.DhcpAnswer, directory: Path) -> None:
-    config, leases, pid = server_files(directory, answer.bridge)
+def write_server(answer: dhcp.DhcpAnswer, directory: Path, *, seen: Path) -> tuple[Path, Path]:
+    """The configuration of the DHCP server on a bridge, into `directory`, which the server finds at `seen`: there, the
+    paths of its configuration and of its pid file."""
+    config, leases, pid = server_files(seen, answer.bridge)
     text = dhcp.config(answer, leases=str(leases), pid=str(pid))
-    records.write(config, text.encode(), mode=records.SHARED, flush="nothing")
-    netns.opened_in(namespace, lambda: dnsmasq.start(config, pid))
+    records.write(directory / config.name, text.encode(), mode=records.SHARED, flush="nothing")
+    return config, pid
 
 
 def server_files(directory: Path, bridge: str) -> tuple[Path, Path, Path]:

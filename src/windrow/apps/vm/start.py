@@ -85,13 +85,13 @@ def _begun(site: Site, machine: AnyMachine) -> MachineRecord:
         container_id=pod.new_container_id(),
         netns=pod.netns_name(site, machine.meta.namespace, machine.name),
         since=time.time(),
-        nics=tuple(_nic_record(machine, nic, index) for index, nic in enumerate(machine.spec.nics)),
+        nics=tuple(nic_record(machine, nic, index) for index, nic in enumerate(machine.spec.nics)),
     )
     site.records.put(record)
     return record
 
 
-def _nic_record(machine: AnyMachine, nic: GuestNic, index: int) -> NicRecord:
+def nic_record(machine: AnyMachine, nic: GuestNic, index: int) -> NicRecord:
     network = machine.spec.network(nic.name)
     assert network is not None  # admission
     names = names_of(pod_ifname(network))

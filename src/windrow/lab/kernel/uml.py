@@ -31,17 +31,23 @@ _PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/bin", "/usr
 
 def memory_for(machines: Sequence[int]) -> str:
     """For a lab with virtual machines, by the memory of each, in bytes."""
-    return f"{_BASE_MB + sum((m >> 20) + _HYPERVISOR_MB for m in machines)}M" if machines else MEMORY
+    return f"{_BASE_MB + _machines_mb(machines)}M" if machines else MEMORY
 
 
-def memory_for_cluster(nodes: int, *, controllers: bool = False, conformance: bool = False) -> str:
-    """For a lab with a control plane of Kubernetes, and a kubelet with pods on each node."""
-    more = 0
+def memory_for_cluster(
+    nodes: int, *, controllers: bool = False, conformance: bool = False, machines: Sequence[int] = ()
+) -> str:
+    """For a lab with a control plane of Kubernetes, and a kubelet with pods on each node; `machines` run in some."""
+    more = _machines_mb(machines)
     if conformance:
-        more = _SUITE_MB + nodes * _SUITE_NODE_MB
+        more += _SUITE_MB + nodes * _SUITE_NODE_MB
     elif controllers:
-        more = _CONTROLLERS_MB + nodes * _IMAGE_MB
+        more += _CONTROLLERS_MB + nodes * _IMAGE_MB
     return f"{_CONTROL_PLANE_MB + nodes * _NODE_MB + more}M"
+
+
+def _machines_mb(machines: Sequence[int]) -> int:
+    return sum((m >> 20) + _HYPERVISOR_MB for m in machines)
 
 
 def boot(guest: Guest, *, memory: str = MEMORY, log: Log | None = None, help_registers: bool | None = None) -> Machine:

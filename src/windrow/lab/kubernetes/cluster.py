@@ -21,6 +21,7 @@ from windrow.lab.kubernetes.programs import CALLED, IN_PODS, OF_FLANNEL, PLUGINS
 from windrow.lab.probe import Station
 from windrow.lab.scenario import Pod, PodNic, Scenario
 from windrow.lab.vm.image import busybox
+from windrow.model.attachments import Attached
 from windrow.netlink import netns
 from windrow.netlink.addresses import dump_addresses
 from windrow.netlink.sock import Rtnl
@@ -163,14 +164,24 @@ class Cluster:
         return Station(name, nic.interface, inside, _address(inside, nic, name))
 
     def _pod_netns(self, pod: Pod) -> int:
-        """An fd. What the plugin's record calls it, is a path among the node's own mounts. Raises LabError."""
-        records_, _ = AttachmentRecords(Paths(self._root(pod.node))).all()
-        found = next((record for record in records_ if record.pod == pod.reference), None)
-        if found is None or pod.node not in self._nodes:
+        """An fd. Raises LabError."""
+        found = self.attached(pod.node, pod.reference)
+        if found is None:
             raise LabError(f"pod {pod.reference} has no network on {pod.node}", hint="kubectl describe pod says why")
         if found.container_id not in self._netns:
-            self._netns[found.container_id] = self._nodes[pod.node].open(found.netns)
+            self._netns[found.container_id] = self.open(pod.node, found)
         return self._netns[found.container_id]
+
+    def attached(self, node: str, reference: str) -> Attached | None:
+        """What the plugin recorded of a Pod (`namespace/name`); None: it has no network there, or the node no power."""
+        records_, _ = AttachmentRecords(Paths(self._root(node))).all()
+        return next((one for one in records_ if one.pod == reference and node in self._nodes), None)
+
+    def open(self, node: str, attached: Attached) -> int:
+        """An fd of its network namespace: what the record calls it, is a path among the node's own mounts.
+
+        Raises LabError."""
+        return self._nodes[node].open(attached.netns)
 
     # Objects --------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = ("memory", "pids", "cpu", "io")
 """Those that kubelet wants of version 2, and User-Mode Linux has: it has no cpuset."""
-SOCKET_S = 180.0
+SOCKET_S, KILLED_S = 180.0, 10.0
 CLUSTER_DNS = "10.53.0.10"
 _RUNTIME = Path("/run/windrow")
 _OF_LAB = ("bin", "kubernetes", "nodes")
@@ -69,6 +69,8 @@ class NodePrograms:
         self._running: dict[str, process.Program] = {}
         self.mounts = -1
         """An fd of their mount namespace."""
+        self._group = -1
+        """An fd of the node's control group: it is mounted there alone."""
 
     @property
     def bin_dir(self) -> Path:
@@ -89,13 +91,28 @@ class NodePrograms:
 
     def kill(self) -> None:
         """At once, and their pods with them, as if the power was cut."""
-        with contextlib.suppress(FileNotFoundError):
-            (CGROUPS / self._plan.name / _CGROUP_KILL).write_text("1")
+        if self._group >= 0:
+            self._kill_group()
         for program in self._running.values():
             process.end(program.process, patience_s=0.0)
-        if self.mounts >= 0:
-            os.close(self.mounts)
-            self.mounts = -1
+        for fd in (self.mounts, self._group):
+            if fd >= 0:
+                os.close(fd)
+        self.mounts = self._group = -1
+
+    def _kill_group(self) -> None:
+        """All in it and below are gone when this returns, unless one cannot die."""
+        group = Path(f"/proc/self/fd/{self._group}")
+        (group / _CGROUP_KILL).write_text("1")
+        end = time.monotonic() + KILLED_S
+        while "populated 1" in (group / "cgroup.events").read_text() and time.monotonic() < end:
+            time.sleep(0.05)
+        # A boot begins with new ones. Seen with Linux 6.1.176: whatever crun starts from a group that was killed once,
+        # dies at once ("write to sync socket: Broken pipe"), and so the node would have no pods any more.
+        for place, below, _ in os.walk(group, topdown=False):
+            for name in below:
+                with contextlib.suppress(OSError):
+                    os.rmdir(Path(place) / name)
 
     def open(self, path: str) -> int:
         """An fd of what is there among the node's own mounts. Raises LabError."""
@@ -157,6 +174,7 @@ class NodePrograms:
         self._cgroup.mkdir(parents=True, exist_ok=True)
         _give_controllers(CGROUPS)
         _give_controllers(CGROUPS / self._plan.name)
+        self._group = os.open(CGROUPS / self._plan.name, os.O_PATH | os.O_CLOEXEC)
         self._tell_processors()
 
     def _give_places(self) -> None:

@@ -22,8 +22,8 @@ from types import TracebackType
 from windrow.lab.errors import LabError
 from windrow.model.lazy import dataclass
 
-HELLO_S = 1.0
-"""A guest that listens answers in milliseconds; one that boots, not at all."""
+HELLO_S, PATIENCE_S = 1.0, 16.0
+"""A guest that listens answers in milliseconds, on a busy machine in seconds; one that boots, not at all."""
 _ANSWER = re.compile(rb"= (\d+) (\d+) ?([A-Za-z0-9+/=]*)")
 _CHUNK = 64 * 1024
 
@@ -41,6 +41,7 @@ class Agent:
         """Raises LabError where nothing listens on the socket."""
         self._name = name
         self._number = 0
+        self._patience_s = HELLO_S
         self._rest = b""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
@@ -59,11 +60,14 @@ class Agent:
         self._socket.close()
 
     def wait(self, timeout_s: float) -> bool:
-        """Until the guest answers. Raises LabError when its line is closed: the machine has ended."""
+        """Until the guest answers. Raises LabError when its line is closed: the machine has ended.
+
+        An answer to an earlier question is none, so each question is given longer than the one before."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
-            if self._ask("true", min(HELLO_S, max(0.0, end - time.monotonic()))) is not None:
+            if self._ask("true", min(self._patience_s, max(0.0, end - time.monotonic()))) is not None:
                 return True
+            self._patience_s = min(2 * self._patience_s, PATIENCE_S)
         return False
 
     def run(self, script: str, *, timeout_s: float = 30.0) -> Answer:

@@ -39,6 +39,8 @@ HERE = Path("/run/windrow/guest")
 """Where manifests find the guests' `kernel` and `initrd`, in the lab and nowhere else."""
 QEMU = f"qemu-system-{os.uname().machine}"
 BOOT_S = 180.0
+LOOK_S = 10.0
+"""So long a guest is waited for before anybody asks whether another one has failed."""
 ADDRESS_S = 40.0
 """After the guest has begun to answer."""
 RUN_S = 60.0
@@ -129,7 +131,7 @@ class Fleet:
 
     def start(self, say: Say) -> None:
         """Those that do not run yet; all nodes at once, and on each one after the other. Raises LabError."""
-        waiting = [vm for vm in self._vms if vm.name not in self.guests]
+        waiting = [vm for vm in self._vms if vm.name not in self.guests and not vm.pod]
         if not waiting:
             return
         self.prepare()
@@ -170,25 +172,43 @@ class Fleet:
             if time.monotonic() > end:
                 raise LabError(f"{vm.name} was not started in {BOOT_S:.0f} s")
             time.sleep(0.2)
-        agent = Agent(directory / AGENT, vm.name)
+        self.meet(vm, (directory / AGENT, log), started, lambda: machines.get(namespace, name), say)
+
+    def meet(
+        self, vm: Vm, at: tuple[Path, Path], started: float, record: Callable[[], MachineRecord | None], say: Say
+    ) -> None:
+        """Of a machine whose hypervisor runs. `at`: its agent's socket, and its console's log. Raises LabError."""
+        end = started + BOOT_S
+        agent = Agent(at[0], vm.name)
         try:
-            while not agent.wait(1.0):
+            while not agent.wait(LOOK_S):
                 if self._failed:
                     agent.close()
                     return
                 if time.monotonic() > end:
-                    raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(log)}")
+                    raise LabError(f"{vm.name} did not boot in {BOOT_S:.0f} s; its console:\n{_tail(at[1])}")
             took = time.monotonic() - started
             seen = look(agent, vm)
-            record = machines.get(namespace, name)
+            found = record()
         except BaseException:
             agent.close()
             raise
-        if record is None:
+        if found is None:
+            agent.close()
             raise LabError(f"{vm.name} has no record")
-        pod = pod_address(Paths(self._root(vm.node)), record)
-        self.guests[vm.name] = Guest(vm=vm, record=record, agent=agent, seen=seen, pod_address=pod, started_s=took)
-        say(f"{vm.name} on {vm.node}: {_words(vm, seen)} (up after {took:.1f} s)", "good")
+        pod = pod_address(Paths(self._root(vm.node)), found)
+        self.guests[vm.name] = Guest(vm=vm, record=found, agent=agent, seen=seen, pod_address=pod, started_s=took)
+        say(self.words(vm.name), "good")
+
+    def words(self, name: str) -> str:
+        """Where it is, what its guest has, how long its start took. Raises LabError."""
+        guest = self.guest(name)
+        return f"{name} on {guest.vm.node}: {_words(guest.vm, guest.seen)} (up after {guest.started_s:.1f} s)"
+
+    def forget(self, name: str) -> None:
+        """One that does not run any more."""
+        if (guest := self.guests.pop(name, None)) is not None:
+            guest.agent.close()
 
     def guest(self, name: str) -> Guest:
         """Raises LabError."""
@@ -234,7 +254,7 @@ class Fleet:
     def cut(self, node: str) -> None:
         """The power of a node goes, and its machines with it: nobody asks them, and nobody tidies up after them."""
         for name in [name for name, guest in self.guests.items() if guest.vm.node == node]:
-            self.guests.pop(name).agent.close()
+            self.forget(name)
         there, _ = Machines(Paths(self._root(node))).all()
         for record in there:
             with suppress(FileNotFoundError):
