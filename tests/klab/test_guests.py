@@ -18,19 +18,13 @@ LEFT = "ps -eo args | grep -E '^(qemu-system|dnsmasq)' || true"
 
 @pytest.fixture(scope="module")
 def scenario() -> str:
-    return "kubernetes-guest"
+    return "kubernetes"
 
 
 def answers(lab: Lab) -> bool:
     """The guest, from outside of the cluster by its VLAN, and by its own words."""
     pinged = lab.run("exec", "gateway", "--", "ping", "-c1", "-W2", GUEST).returncode == 0
     return pinged and lab.run("exec", "vm-a", "--", "ping", "-c1", "-W2", GATEWAY).returncode == 0
-
-
-def test_the_guest_reaches_its_vlan_and_its_node_and_nobody_else(lab: Lab) -> None:
-    checks = lab.checks(timeout_s=600.0)
-    print("\n".join(f"{one['name']}: {one['detail']}" for one in checks))
-    assert [one["name"] for one in checks if not one["ok"]] == []
 
 
 def test_its_pod_has_the_wiring_of_kubevirt(lab: Lab) -> None:
@@ -52,9 +46,10 @@ def test_its_pod_has_the_wiring_of_kubevirt(lab: Lab) -> None:
 
 
 def test_its_pod_leaves_nothing(lab: Lab) -> None:
-    (manifest,) = (text for file, text in read("kubernetes-guest").pods.items() if "guest" in file)
+    (manifest,) = (text for file, text in read("kubernetes").pods.items() if "guest" in file)
+    had = len(containers(lab, "node-0"))
     lab.kubectl("delete", "pod", LAUNCHER, "--wait=true")
-    wait(lambda: not containers(lab, "node-0") and traces(lab, "node-0")["namespaces"] == 0)  # no other pod is there
+    wait(lambda: len(containers(lab, "node-0")) == traces(lab, "node-0")["namespaces"] == had - 1)
     before = traces(lab, "node-0")
     lab.kubectl("apply", "-f", "-", stdin=manifest)
     wait(lambda: answers(lab))
