@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from windrow.model.ruletable import MemberChange, Verb
 from windrow.model.values import name_bytes
+from windrow.netlink import errors
 from windrow.netlink.codec import NLA_F_NESTED, pack_attr
 from windrow.netlink.errors import KernelError
 from windrow.netlink.nftnews import FAMILIES, NETLINK_NETFILTER, NFGENMSG, NFNL_SUBSYS_NFTABLES
@@ -40,20 +41,27 @@ def change(table: tuple[str, str], changes: Sequence[MemberChange]) -> None:
     nftables."""
     batch = NFGENMSG.pack(socket.AF_UNSPEC, 0, socket.htons(NFNL_SUBSYS_NFTABLES))
     doing = f"change sets of nftables' table {table[1]}"
-    with Rtnl(NETLINK_NETFILTER) as nftables:
+    with _nftables() as nftables:
         nftables.transaction(Message(_BEGIN, batch, doing=doing), [*_messages(table, changes)], Message(_END, batch))
 
 
 def has(table: tuple[str, str], name: str, member: str) -> bool:
     """Whether the set of this name has it. Raises KernelError."""
     try:
-        with Rtnl(NETLINK_NETFILTER) as nftables:
+        with _nftables() as nftables:
             nftables.get(Message(_GET, _body(table, name, member), doing=f"look for {member} among {name}"))
             return True
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return False
         raise
+
+
+def _nftables() -> Rtnl:
+    try:
+        return Rtnl(NETLINK_NETFILTER)
+    except OSError as error:  # a kernel without nfnetlink has no such protocol
+        raise errors.of(error.errno or errno.EIO, "speak with nftables") from error
 
 
 def _messages(table: tuple[str, str], changes: Sequence[MemberChange]) -> Iterator[Message]:
