@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from windrow.apps.cli.main import cli
 from windrow.lab.errors import BootError, LabError
+from windrow.lab.guest import init
 from windrow.lab.kernel import boot, prepared, qemu
 from windrow.lab.kernel.machine import Guest
 from windrow.lab.vm import archive
@@ -208,3 +209,10 @@ def test_a_depmod_that_fails_is_told(package: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda name, **_: played if name == "depmod" else "/bin/busybox")
     with pytest.raises(LabError, match="depmod failed: no such thing"):
         prepared.prepare(package, tmp_path / "target")
+
+
+def test_a_module_that_is_built_in_need_not_be_loaded(tmp_path: Path) -> None:
+    """Not all of them have a directory in /sys/module."""
+    assert init.built_in(str(tmp_path)) == set()
+    (tmp_path / "modules.builtin").write_text("kernel/crypto/hmac.ko\nkernel/net/8021q/8021q.ko\n")
+    assert init.built_in(str(tmp_path)) == {"hmac", "8021q"}

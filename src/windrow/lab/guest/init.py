@@ -196,8 +196,17 @@ def load_modules(directory: str = "") -> list[str]:
         for line in lines:
             file, _, others = line.partition(":")
             needs[os.path.basename(file).split(".ko")[0]] = [file, *others.split()]
-    loaded: set[str] = set()
-    return [name for name in MODULES if not _load(name, base, needs.get(name, []), loaded)]
+    loaded, there = set[str](), built_in(base)
+    return [name for name in MODULES if name not in there and not _load(name, base, needs.get(name, []), loaded)]
+
+
+def built_in(base: str) -> set[str]:
+    """The names of modules that the kernel has without loading them. Not all of those are in /sys/module."""
+    try:
+        with open(f"{base}/modules.builtin", encoding="utf-8") as lines:
+            return {os.path.basename(line.strip()).removesuffix(".ko") for line in lines}
+    except FileNotFoundError:
+        return set()
 
 
 def provide_modules(directory: str) -> None:
