@@ -188,6 +188,8 @@ def test_one_answer_that_is_none_hides_no_other() -> None:
     (read,) = parse(said).offers[("data", 2)]
     assert parse(said).offers == {("data", 1): (read,), ("data", 2): (read,)}
     assert parse(said).gateways == {("data", 2, "10.1.0.1"): Answer(there=True, at=1)}
+    endless = json.dumps({"gateways": {f"data/{'9' * 5000}/10.1.0.1": [True, 1], "data/2/10.1.0.1": [True, 1]}})
+    assert parse(endless).gateways == parse(said).gateways
 
 
 def test_who_waits_longest_is_asked_for_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,11 +48,12 @@ class PolicyFilter:
             self._firewall.restore_sets(todo.sets_after)
         with Rtnl() as rtnl:
             shown = _shown(rtnl)
-            for name in iptables.bridges(want) & shown.keys():
+            there = iptables.bridges(want) & shown.keys()
+            for name in there:
                 if not shown[name]:
                     rtnl.run(links.show_frames(name))
-                if sysctl.read(TAGGED_NETFILTER) == "0":
-                    sysctl.write(TAGGED_NETFILTER, "1")
+        if there and sysctl.read(TAGGED_NETFILTER) == "0":
+            sysctl.write(TAGGED_NETFILTER, "1")
 
     def covers(self, bridge: str) -> bool:
         """Whether a port that comes to this bridge is closed until it is judged; the rules are told of the bridge, if

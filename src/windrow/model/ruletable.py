@@ -17,6 +17,8 @@ from windrow.model.values import IfName
 POLICY_TABLE = IfName("windrow-policy")
 """The table of network policies. In a plan it stands where the name of a link does: it is planned, fails and waits by
 itself, as a link does."""
+POLICY_FAMILY = "bridge"
+"""nftables' family that it is of."""
 FORGED = "forged"
 """The chain that drops packets of the overlay which no node has sent."""
 TAGGED = "forged-behind-tags"

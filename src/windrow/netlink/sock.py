@@ -274,9 +274,11 @@ class Rtnl:
 
 
 def _each(answers: dict[int, KernelError | None], first: int, messages: Sequence[Message]) -> list[KernelError | None]:
-    lost = {number: message for number, message in enumerate(messages, first) if number not in answers}
-    lacking = {n: errors.of(errno.ENOBUFS, one.doing, "the kernel's answer was lost") for n, one in lost.items()}
-    return [lacking[number] if number in lost else answers[number] for number in range(first, first + len(messages))]
+    """Of each message what came of it; one whose answer is missing has failed."""
+    return [
+        answers[number] if number in answers else errors.of(errno.ENOBUFS, one.doing, "the kernel's answer was lost")
+        for number, one in enumerate(messages, first)
+    ]
 
 
 def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:

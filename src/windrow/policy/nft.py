@@ -39,6 +39,7 @@ from windrow.model.ruletable import (
     NAMES,
     NAMESPACES,
     OWNED,
+    POLICY_FAMILY,
     POLICY_MAPS,
     POLICY_TABLE,
     TAGGED,
@@ -52,7 +53,7 @@ from windrow.model.ruletable import (
 )
 from windrow.model.values import PORT_GROUP, IfName
 
-FAMILY, TABLE = "bridge", str(POLICY_TABLE)
+FAMILY, TABLE = POLICY_FAMILY, str(POLICY_TABLE)
 Json = Mapping[str, Any]
 
 _MAPS = dict(zip((Direction.EGRESS, Direction.INGRESS), POLICY_MAPS, strict=True))

@@ -116,6 +116,10 @@ class Wish:
     new: bool = False
 
 
+KNOWN = frozenset({REACHED, NOT_REACHED})
+"""What a network may say of a gateway that somebody has asked for."""
+
+
 def route_of(nad: NetworkAttachmentDefinition) -> Layer3 | None:
     """Its annotation, where it is one, and of a VLAN."""
     text = nad.meta.annotations.get(names.ANNOTATION_ROUTE)
@@ -173,10 +177,9 @@ def _wish(routes: Sequence[Layer3]) -> Wish:
         if gateway := gateway_of(route):
             said[gateway] = said.get(gateway, frozenset()) | {route.connectivity}
     new = any(one.connectivity != DHCP_FAILED for one in waiting)
-    return Wish(dhcp=bool(waiting), gateways=said, new=new or not all(of <= _KNOWN for of in said.values()))
+    return Wish(dhcp=bool(waiting), gateways=said, new=new or not all(of <= KNOWN for of in said.values()))
 
 
-_KNOWN = frozenset({REACHED, NOT_REACHED})
 _TIME_MAX = 1 << 40
 
 
@@ -253,9 +256,7 @@ def parse(said: str) -> Heard:
 def _gateways(document: Mapping[str, object]) -> Iterator[tuple[Gateway, Answer]]:
     for name, answer in document.items():
         match name.split("/"), answer:
-            case [network, vid, address], [bool(there), int(at)] if (
-                vid.isascii() and vid.isdigit() and 0 <= at < _TIME_MAX
-            ):
+            case [network, vid, address], [bool(there), int(at)] if _is_vid(vid) and 0 <= at < _TIME_MAX:
                 yield (network, int(vid), address), Answer(there=there, at=at)
             case _:
                 pass

@@ -17,12 +17,12 @@ from windrow.apps.questions import questions
 from windrow.model.cluster import Cluster
 from windrow.model.evidence import Kind, VlanEvidence
 from windrow.model.host import Observed
-from windrow.model.layer3 import NOT_REACHED, REACHED
 from windrow.model.values import Mac
 from windrow.sense.asking import Asking, Question
 from windrow.sense.manners import Manners
 from windrow.status.routes import (
     APART_S,
+    KNOWN,
     PLACES_MAX,
     Answer,
     Gateway,
@@ -121,7 +121,7 @@ class Routes:
     def _is_news(self, gateway: Gateway, there: bool) -> bool:
         """That it is there is true whoever says so. That it is not may be this node's own fault, and is told once: the
         next one that reaches it has the last word."""
-        if there or gateway in self.heard.gateways or not self._said_of(gateway) <= {REACHED, NOT_REACHED}:
+        if there or gateway in self.heard.gateways or not self._said_of(gateway) <= KNOWN:
             return True
         return self._found.get(gateway, True)
 

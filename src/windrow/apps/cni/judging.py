@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from windrow.apps.cni.host import Host
 from windrow.model.policies import DEFAULT_INTERFACE
 from windrow.model.ports import PORT_GROUP, PortRecord
-from windrow.model.ruletable import JUDGED, POLICY_TABLE, MemberChange
+from windrow.model.ruletable import JUDGED, POLICY_FAMILY, POLICY_TABLE, MemberChange
 from windrow.netlink import links, nftsets, ports
 from windrow.netlink.errors import KernelError
 from windrow.port import firewall as programs
@@ -32,8 +32,7 @@ _PAUSE_S, _ASK_S = 0.01, 0.1
 """Between two looks at a file, and between two questions to the kernel."""
 _THERE = "File exists"
 """EEXIST, by nft in the locale C."""
-POLICIES = ("bridge", str(POLICY_TABLE))
-"""Family and table."""
+_TABLE = (POLICY_FAMILY, str(POLICY_TABLE))
 
 
 class Gate:
@@ -111,7 +110,7 @@ class Gate:
     def _refused(self, changes: Sequence[MemberChange]) -> int:
         """The errno, of those that say something about the members; 0: done. Raises KernelError."""
         try:
-            nftsets.change(POLICIES, changes)
+            nftsets.change(_TABLE, changes)
         except KernelError as error:
             if error.errno not in (errno.EEXIST, errno.ENOENT):
                 raise
@@ -154,7 +153,7 @@ class Gate:
 
     def _is_judged(self) -> bool:
         try:
-            return nftsets.has(POLICIES, JUDGED, self._record.host)
+            return nftsets.has(_TABLE, JUDGED, self._record.host)
         except KernelError:  # the port is closed all the same, and it is told so in the end
             return False
 
